@@ -1,0 +1,27 @@
+"""Chooses, once, which kernels the network runs on: the compiled `ops`, or their NumPy twin when `FASTNN_BACKEND=numpy` asks for it.
+
+There is no silent fallback: without the compiled module the import of `ops` fails with a sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+
+NAMES = ("compiled", "numpy")
+
+
+def _choose() -> tuple[str, ModuleType]:
+    name = os.environ.get("FASTNN_BACKEND", "compiled") or "compiled"
+    if name not in NAMES:
+        raise ImportError(f"fastnn: environment variable FASTNN_BACKEND must be one of {', '.join(NAMES)} (got {name!r})")
+    if name == "numpy":
+        from . import reference
+
+        return name, reference
+    from . import ops
+
+    return name, ops
+
+
+name, kernels = _choose()

@@ -1,0 +1,72 @@
+"""The extension module only: sources, flags and build switches. Everything else is in pyproject.toml.
+
+Build switches (environment): FASTNN_SANITIZE=address,undefined|thread, FASTNN_COVERAGE=1, FASTNN_DEBUG=1.
+No flag names a CPU: files for one instruction set carry their own target pragma, so one binary runs on any CPU of its family.
+"""
+
+import os
+import platform
+import sysconfig
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+LIMITED_API = "0x030B0000"  # CPython 3.11: the first whose stable ABI has the buffer protocol
+
+msvc = sysconfig.get_config_var("CC") is None and platform.system() == "Windows"
+sanitize, coverage, debug = (os.environ.get(name, "") for name in ("FASTNN_SANITIZE", "FASTNN_COVERAGE", "FASTNN_DEBUG"))
+stable_abi = not coverage and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+compile_args = (
+    ["/O2", "/std:c11"]
+    if msvc
+    else [
+        "-std=c11",
+        "-O1" if sanitize or debug else "-O3",
+        "-g" if sanitize or coverage or debug else "-g0",
+        # Elementwise kernels promise the bits of their NumPy twin: no contraction into fused multiply-add behind our back.
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-fvisibility=hidden",
+        "-Wall",
+        "-Wextra",
+    ]
+)
+link_args = [] if msvc or platform.system() != "Linux" else ["-Wl,-z,relro,-z,now,-z,noexecstack"]
+if not (sanitize or coverage or debug) and not msvc and platform.system() == "Linux":
+    link_args.append("-Wl,-s")
+if sanitize:
+    compile_args += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    link_args += [f"-fsanitize={sanitize}"]
+if coverage:
+    compile_args += ["--coverage"]
+    link_args += ["--coverage"]
+
+core = Extension(
+    "fastnn._core",
+    sources=["fastnn/_core.pyx", *sorted(str(path) for path in Path("csrc").glob("*.c"))],
+    depends=[str(path) for path in (*Path("csrc").glob("*.h"), *Path("csrc/templates").glob("*.h"))],
+    include_dirs=["csrc"],
+    define_macros=[("Py_LIMITED_API", LIMITED_API)] if stable_abi else [],
+    extra_compile_args=compile_args,
+    extra_link_args=link_args,
+    libraries=[] if msvc else ["m"],
+    py_limited_api=stable_abi,
+)
+
+setup(
+    ext_modules=cythonize(
+        [core],
+        compiler_directives={
+            "language_level": "3",
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "embedsignature": False,
+            "freethreading_compatible": True,
+        },
+    ),
+    options={} if stable_abi else {"bdist_wheel": {"py_limited_api": False}},
+)
