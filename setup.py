@@ -14,28 +14,25 @@ from setuptools import Extension, setup
 
 LIMITED_API = "0x030B0000"  # CPython 3.11: the first whose stable ABI has the buffer protocol
 
-msvc = sysconfig.get_config_var("CC") is None and platform.system() == "Windows"
 sanitize, coverage, debug = (os.environ.get(name, "") for name in ("FASTNN_SANITIZE", "FASTNN_COVERAGE", "FASTNN_DEBUG"))
+instrumented = bool(sanitize or coverage or debug)
 stable_abi = not coverage and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
-compile_args = (
-    ["/O2", "/std:c11"]
-    if msvc
-    else [
-        "-std=c11",
-        "-O1" if sanitize or debug else "-O3",
-        "-g" if sanitize or coverage or debug else "-g0",
-        # Elementwise kernels promise the bits of their NumPy twin: no contraction into fused multiply-add behind our back.
-        "-ffp-contract=off",
-        "-fno-math-errno",
-        "-fno-trapping-math",
-        "-fvisibility=hidden",
-        "-Wall",
-        "-Wextra",
-    ]
-)
-link_args = [] if msvc or platform.system() != "Linux" else ["-Wl,-z,relro,-z,now,-z,noexecstack"]
-if not (sanitize or coverage or debug) and not msvc and platform.system() == "Linux":
+# GCC or Clang: the templates use their vector types. On Windows that means clang-cl, which nobody has tried.
+compile_args = [
+    "-std=c11",
+    "-O1" if sanitize or debug else "-O3",
+    "-g" if instrumented else "-g0",
+    # Elementwise kernels promise the bits of their NumPy twin: no contraction into fused multiply-add behind our back.
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+]
+link_args = ["-Wl,-z,relro,-z,now,-z,noexecstack"] if platform.system() == "Linux" else []
+if platform.system() == "Linux" and not instrumented:
     link_args.append("-Wl,-s")
 if sanitize:
     compile_args += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
@@ -52,7 +49,7 @@ core = Extension(
     define_macros=[("Py_LIMITED_API", LIMITED_API)] if stable_abi else [],
     extra_compile_args=compile_args,
     extra_link_args=link_args,
-    libraries=[] if msvc else ["m"],
+    libraries=["m"],
     py_limited_api=stable_abi,
 )
 
@@ -68,5 +65,6 @@ setup(
             "freethreading_compatible": True,
         },
     ),
-    options={} if stable_abi else {"bdist_wheel": {"py_limited_api": False}},
+    # One binary for every CPython from 3.11 on: the stable ABI and the buffer protocol, not NumPy's C API.
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if stable_abi else {},
 )

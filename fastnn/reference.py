@@ -6,7 +6,8 @@ to these functions by the tests, for float32 and float64:
 * **the same bits** for ReLU, leaky ReLU, dropout, the bias (`y + b` after the product is rounded, and `db`), the gradients of the
   L2 and hinge losses, the backward passes of tanh and sigmoid, and every optimizer update. A NaN is a NaN in both; its payload and
   sign are not promised;
-* **within 4 units in the last place** of the exact value for tanh and sigmoid, and within `6 + c / 16` for softmax over `c` classes;
+* **within 4 units in the last place** of the exact value for tanh and sigmoid; the softmax gradient over `c` classes within
+  `(8 + c / 16) * eps` of each sample's share of the mean (times the sum of its target probabilities);
 * **within a componentwise bound** for matrix products: `|y - x @ w| <= (k + 2) * eps * (|x| @ |w|)` with `k` terms a sum;
 * loss values, which are sums over samples in float64 of per-sample losses, to `1e-5` (float32) and `1e-12` (float64) relative.
 
@@ -45,7 +46,7 @@ def linear_forward(x, w, b=None, *, out=None):
 
 def linear_backward(dy, x, w, *, need_dx=True, out=None):
     """`dx = dy @ w.T`, `dw = x.T @ dy`, `db` = rows of `dy` added one after another, starting from +0.0."""
-    return _linear_backward("linear_backward", dy, x, w, None, 1.0, need_dx, out)
+    return _linear_backward("linear_backward", dy, x, w, None, None, need_dx, out)
 
 
 def linear_relu_forward(x, w, b=None, *, out=None):
@@ -56,7 +57,7 @@ def linear_relu_forward(x, w, b=None, *, out=None):
 
 def linear_relu_backward(dy, x, w, y, *, need_dx=True, out=None):
     """`linear_backward` of `dz`, which is `dy` where `y` passes and 0 where `y <= 0`."""
-    return _linear_backward("linear_relu_backward", dy, x, w, y, 1.0, need_dx, out)
+    return _linear_backward("linear_relu_backward", dy, x, w, y, None, need_dx, out)
 
 
 def linear_relu_dropout_forward(x, w, b, *, keep_prob, seed, stream=0, out=None):
@@ -68,9 +69,7 @@ def linear_relu_dropout_forward(x, w, b, *, keep_prob, seed, stream=0, out=None)
 
 def linear_relu_dropout_backward(dy, x, w, y, *, keep_prob, need_dx=True, out=None):
     """`linear_backward` of `dz`, which is `dy * scale` where `y` passes: the sign of `y` says both kept and active."""
-    function = "linear_relu_dropout_backward"
-    threshold = _threshold(function, keep_prob)
-    return _linear_backward(function, dy, x, w, y, 65536.0 / threshold, need_dx, out)
+    return _linear_backward("linear_relu_dropout_backward", dy, x, w, y, keep_prob, need_dx, out)
 
 
 def _product(function, x, w, b, out):
@@ -87,14 +86,15 @@ def _product(function, x, w, b, out):
     return y
 
 
-def _linear_backward(function, dy, x, w, y, scale, need_dx, out):
+def _linear_backward(function, dy, x, w, y, keep_prob, need_dx, out):
     dy = checks.floats(function, "dy", dy, ("n", "o"))
     x = checks.floats(function, "x", x, (dy.shape[0], "i"), dtype=dy.dtype)
     w = checks.floats(function, "w", w, (x.shape[1], dy.shape[1]), dtype=dy.dtype)
     if y is not None:
         checks.floats(function, "y", y, dy.shape, dtype=dy.dtype)
     dx, dw, db = _gradient_outputs(function, dy, x, w, y, need_dx, out)
-    dz = dy if y is None else np.where(y <= 0, dy.dtype.type(0), dy if scale == 1.0 else dy * dy.dtype.type(scale))
+    scale = dy.dtype.type(1.0 if keep_prob is None else 65536.0 / _threshold(function, keep_prob))
+    dz = dy if y is None else np.where(y <= 0, dy.dtype.type(0), dy * scale)
     return _into(dx, dz @ w.T) if need_dx else None, _into(dw, x.T @ dz), _into(db, _sum_of_rows(dz))
 
 
