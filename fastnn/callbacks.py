@@ -1,0 +1,91 @@
+"""What may happen between epochs.
+
+A callback is a callable `callback(trainer, record) -> bool | None`, called after every epoch with the trainer and the epoch's record
+(a dict, already in the history; what a callback adds to it is kept). True ends the fit.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import checks
+from .history import Record, improves
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Ends a fit after `patience` epochs in a row whose `monitor` did not beat the best by more than `min_delta`.
+
+    Accuracies are to rise, all else is to fall. `restore_best` puts the weights of the best epoch back when the fit ends, for whatever
+    reason but an exception.
+    """
+
+    patience: int = 10
+    monitor: str = "val_loss"
+    min_delta: float = 0.0
+    restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patience", checks.integer("EarlyStopping", "patience", self.patience, 1, 2**53))
+        object.__setattr__(self, "min_delta", checks.number("EarlyStopping", "min_delta", self.min_delta, 0.0))
+        if not isinstance(self.monitor, str):
+            raise checks.fail(TypeError, "EarlyStopping", "monitor", "be a name", "the name of a recorded quantity", repr(self.monitor))
+
+    def start(self) -> Watch:
+        """The state of one fit."""
+        return Watch(self)
+
+
+class Watch:
+    """`EarlyStopping` at work in one fit: a callback that remembers the best epoch."""
+
+    def __init__(self, settings: EarlyStopping) -> None:
+        self.settings = settings
+        self.best: float | None = None
+        self.waited = 0
+        self.parameters: list[np.ndarray] = []
+
+    def __call__(self, trainer: Trainer, record: Record) -> bool:
+        monitor = self.settings.monitor
+        if improves(monitor, record[monitor], self.best, self.settings.min_delta):
+            self.best, self.waited = record[monitor], 0
+            if self.settings.restore_best:
+                self.parameters = [array.copy() for array in trainer.net.parameters()]
+        else:
+            self.waited += 1
+        return self.waited >= self.settings.patience
+
+    def finish(self, trainer: Trainer) -> None:
+        """Put the best weights back."""
+        for array, best in zip(trainer.net.parameters(), self.parameters):
+            array[...] = best
+
+
+class Progress:
+    """One line on stderr that is rewritten every epoch; on a stderr that is no terminal, one line an epoch."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.done = 0
+        self.width = 0
+
+    def __call__(self, trainer: Trainer, record: Record) -> None:
+        self.done += 1
+        values = [f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float)]
+        line = f"epoch {self.done}/{self.epochs}  " + "  ".join(values)
+        terminal = sys.stderr.isatty()
+        sys.stderr.write(f"\r{line.ljust(self.width)}" if terminal else line + "\n")
+        sys.stderr.flush()
+        self.width = len(line) if terminal else 0
+
+    def finish(self) -> None:
+        """End the line."""
+        if self.width:
+            sys.stderr.write("\n")

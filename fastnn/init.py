@@ -1,0 +1,67 @@
+"""Initial weights: one function a scheme, drawn from the caller's generator, so that equal seeds give equal nets.
+
+With `w (i, o)` and inputs of unit variance, `Var(x @ w) = i * Var(w)` a unit, so `Var(w) = 1 / i` keeps the variance through a linear
+layer (CS231n notes, "Setting up the data and the model"; LeCun et al. 1998). ReLU halves the second moment, hence `2 / i` (He et al.
+2015); `2 / (i + o)` is the compromise between the forward and the backward pass (Glorot and Bengio 2010).
+The normals are not truncated; the uniforms span `+- sqrt(3 Var)`. Biases start at 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import checks
+
+Initializer = Callable[[np.random.Generator, tuple[int, int]], Any]
+
+_VARIANCES: dict[str, Callable[[int, int], float]] = {
+    "lecun": lambda i, o: 1.0 / i,
+    "he": lambda i, o: 2.0 / i,
+    "glorot": lambda i, o: 2.0 / (i + o),
+}
+
+
+def _normal(variance: Callable[[int, int], float]) -> Initializer:
+    return lambda rng, shape: rng.standard_normal(shape) * math.sqrt(variance(*shape))
+
+
+def _uniform(variance: Callable[[int, int], float]) -> Initializer:
+    def draw(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+        limit = math.sqrt(3.0 * variance(*shape))
+        return rng.uniform(-limit, limit, shape)
+
+    return draw
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    f"{scheme}_{law}": make_law(variance)
+    for scheme, variance in _VARIANCES.items()
+    for law, make_law in (("normal", _normal), ("uniform", _uniform))
+}
+
+
+def make(init: str | Initializer, rng: np.random.Generator, shape: tuple[int, int], dtype: Any) -> np.ndarray:
+    """Return fresh weights `shape = (i, o)` of `dtype`, C-ordered.
+
+    `init` is a name of `INITIALIZERS` or a callable `f(rng, shape)` that returns real numbers of that shape. Raises TypeError for any
+    other `init`, ValueError for an unknown name and for a callable whose result has another shape or is not finite.
+    """
+    if isinstance(init, str) and init not in INITIALIZERS:
+        raise checks.fail(ValueError, "MLP", "init", "name an initialiser", f"one of {', '.join(INITIALIZERS)}, or a callable", repr(init))
+    function = INITIALIZERS[init] if isinstance(init, str) else init
+    if not callable(function):
+        raise checks.fail(TypeError, "MLP", "init", "be a name or a callable", "a name or f(rng, shape)", type(init).__name__)
+    drawn = np.asarray(function(rng, shape))
+    got = f"{checks.shape_text(drawn.shape)} {drawn.dtype}"
+    expected = f"shape {checks.shape_text(shape)} finite numbers"
+    if drawn.shape != shape or drawn.dtype.kind not in "fiu":
+        raise checks.fail(ValueError, "MLP", "init", "return weights of the shape it is given", expected, got)
+    with np.errstate(over="ignore"):
+        weights = np.array(drawn, dtype, order="C")
+    if not np.isfinite(weights).all():
+        raise checks.fail(ValueError, "MLP", "init", "return finite weights", expected, f"{got} with values that are not")
+    return weights

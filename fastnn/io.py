@@ -1,0 +1,165 @@
+"""Saving and loading nets, as numbers and JSON only: nothing in a file is ever executed.
+
+A file holds the arrays `layers.<k>.weight` and `layers.<k>.bias`, C-ordered and little-endian, and one JSON header: `format`, `version`,
+the arguments of the `MLP`, its `loss` and the caller's `metadata`. In a `.npz` (`np.savez`, uncompressed) the header is the uint8 array
+`header`; in a `.safetensors` file it is the metadata entry `fastnn`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import secrets
+import zipfile
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import checks, losses
+from .model import MLP
+
+FORMAT = "fastnn-mlp"
+VERSION = 1
+_MAX_HEADER = 2**24  # bytes
+_NPY_SLACK = 2**12  # bytes an .npy header may take
+
+
+def save(path: str | os.PathLike[str], net: MLP, metadata: dict[str, Any] | None = None) -> None:
+    """Write `net` and JSON-able `metadata` to `path`, whose suffix chooses the format: `.npz`, or `.safetensors` (extra `safetensors`).
+
+    Atomic: the path holds the old file or the complete new one, whatever happens. A loss of the user's own is not saved; `net.loss` of
+    the loaded net is None then. ValueError for another suffix, TypeError for metadata that JSON cannot hold.
+    """
+    suffix = _suffix("save", path)
+    header = {"format": FORMAT, "version": VERSION, "model": net.config(), "loss": losses.to_config(net.loss), "metadata": metadata or {}}
+    try:
+        text = json.dumps(header)
+    except (TypeError, ValueError) as error:
+        expected = "dicts, lists, strings, numbers, bools, None"
+        raise checks.fail(TypeError, "save", "metadata", "be JSON-able", expected, str(error)) from None
+    little = net.dtype.newbyteorder("<")
+    arrays = {name: np.ascontiguousarray(array, little) for name, array in zip(_names(len(net.layers)), net.parameters())}
+    if suffix == ".npz":
+        buffer = io.BytesIO()
+        np.savez(buffer, header=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        content = buffer.getvalue()
+    else:
+        content = _safetensors("save").numpy.save(arrays, metadata={"fastnn": text})
+    write_atomically(path, content)
+
+
+def load(path: str | os.PathLike[str]) -> tuple[MLP, dict[str, Any]]:
+    """Return `(net, metadata)` of a file that `save` wrote.
+
+    FileNotFoundError for a missing file, ValueError with one sentence for anything that is not a complete file of this format. No array
+    is read before its size is known to be that of the net the header describes.
+    """
+    suffix = _suffix("load", path)
+    if not os.path.exists(path):
+        raise checks.fail(FileNotFoundError, "load", "path", "name a file", "a saved net", f"no file {os.fspath(path)!r}")
+    read = _read_npz if suffix == ".npz" else _read_safetensors
+    try:
+        with read(path) as (text, array):
+            return _decode(text, array)
+    except (ImportError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:  # the bytes are anybody's: every parser on the way has failures of its own
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        expected, got = f"format {FORMAT} version {VERSION}", f"{os.fspath(path)!r}: {reason}"
+        raise checks.fail(ValueError, "load", "path", "name a complete file written by save", expected, got) from error
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace the file at `path` by `content`: a sibling file is written, flushed to disk and renamed; it is removed on any exception.
+
+    A file that is replaced keeps its mode, and a symbolic link keeps pointing to it.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(temporary, target.stat().st_mode & 0o7777)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _suffix(function: str, path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix
+    if suffix not in (".npz", ".safetensors"):
+        raise checks.fail(ValueError, function, "path", "name a format", "a path ending in .npz or .safetensors", repr(os.fspath(path)))
+    return suffix
+
+
+def _names(layers: int) -> list[str]:
+    return [f"layers.{k}.{kind}" for k in range(layers) for kind in ("weight", "bias")]
+
+
+Reader = Callable[[str, tuple[int, ...], np.dtype], np.ndarray]
+
+
+def _decode(text: str, array: Reader) -> tuple[MLP, dict[str, Any]]:
+    header = json.loads(text)
+    if header["format"] != FORMAT or header["version"] != VERSION:
+        raise ValueError(f"its header says format {header['format']!r}, version {header['version']!r}")
+    config = header["model"]
+    sizes, dtype = config["sizes"], np.dtype({"float32": "<f4", "float64": "<f8"}[config["dtype"]])
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError("its layer sizes are not positive integers")
+    shapes = [shape for i, o in pairwise(sizes) for shape in ((i, o), (o,))]
+    net = MLP.from_parameters([array(name, shape, dtype) for name, shape in zip(_names(len(sizes) - 1), shapes)], **config)
+    net.loss = losses.from_config(header["loss"])
+    if not isinstance(header["metadata"], dict):
+        raise ValueError("its metadata is not a JSON object")
+    return net, header["metadata"]
+
+
+@contextlib.contextmanager
+def _read_npz(path: str | os.PathLike[str]) -> Iterator[tuple[str, Reader]]:
+    with zipfile.ZipFile(path) as archive:
+        def array(name: str, shape: tuple[int, ...] | None, dtype: np.dtype) -> np.ndarray:
+            limit = (_MAX_HEADER if shape is None else math.prod(shape) * dtype.itemsize) + _NPY_SLACK
+            size = archive.getinfo(f"{name}.npy").file_size
+            if size > limit:
+                raise ValueError(f"{name} takes {size} bytes, more than the {limit} it may")
+            content = io.BytesIO(archive.read(f"{name}.npy"))
+            major = np.lib.format.read_magic(content)[0]
+            read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+            found, fortran, found_dtype = read_header(content)
+            rest = content.read()
+            if (shape is not None and found != shape) or found_dtype != dtype or fortran or len(rest) != math.prod(found) * dtype.itemsize:
+                raise ValueError(f"{name} is {found} {found_dtype} in {len(rest)} bytes, not {shape} {dtype}")
+            return np.frombuffer(rest, dtype).reshape(found)
+
+        yield array("header", None, np.dtype(np.uint8)).tobytes().decode(), array
+
+
+@contextlib.contextmanager
+def _read_safetensors(path: str | os.PathLike[str]) -> Iterator[tuple[str, Reader]]:
+    with _safetensors("load").safe_open(os.fspath(path), framework="numpy") as file:
+        def array(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+            found = file.get_slice(name)
+            if tuple(found.get_shape()) != shape or found.get_dtype() != {4: "F32", 8: "F64"}[dtype.itemsize]:
+                raise ValueError(f"{name} is {tuple(found.get_shape())} {found.get_dtype()}, not {shape} {dtype}")
+            return file.get_tensor(name)
+
+        yield (file.metadata() or {})["fastnn"], array
+
+
+def _safetensors(function: str) -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(f"fastnn.{function}: a .safetensors file needs the extra: pip install 'fastnn[safetensors]'") from error
+    return safetensors

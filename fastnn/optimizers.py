@@ -1,0 +1,146 @@
+"""Optimizers: frozen settings, and one in-place kernel call a parameter array and step.
+
+An optimizer owns no arrays. `state(param)` gives the zero arrays that belong to one parameter, and `update` writes parameter and state.
+The recurrences, the place of `eps` and the bias correction are those of the kernels in `fastnn.reference`. Weight decay is L2: the
+gradient becomes `grad + weight_decay * param` (weights only, the trainer leaves biases alone); `Adam(decoupled=True)` is AdamW.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import checks
+from .backend import kernels
+
+_RANGES: dict[str, dict[str, Any]] = {
+    "learning_rate": {"low": 0.0},
+    "weight_decay": {"low": 0.0},
+    "momentum": {"low": 0.0, "high": 1.0},
+    "decay_rate": {"low": 0.0, "high": 1.0},
+    "beta1": {"low": 0.0, "high": 1.0, "open_high": True},
+    "beta2": {"low": 0.0, "high": 1.0, "open_high": True},
+    "eps": {"low": 0.0},
+}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What every optimizer has: `learning_rate >= 0`, `weight_decay >= 0`, and `slots` state arrays a parameter."""
+
+    learning_rate: float = 0.01
+    _: KW_ONLY
+    weight_decay: float = 0.0
+    slots: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _RANGES:
+                value = checks.number(type(self).__name__, field.name, value, **_RANGES[field.name])
+            elif not isinstance(value, (bool, np.bool_)):
+                raise checks.fail(TypeError, type(self).__name__, field.name, "be True or False", "a bool", repr(value))
+            else:
+                value = bool(value)
+            object.__setattr__(self, field.name, value)
+
+    def state(self, param: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The `slots` zero arrays that go with `param`."""
+        return tuple(np.zeros_like(param) for _ in range(self.slots))
+
+    def update(self, param: np.ndarray, grad: np.ndarray, state: tuple[np.ndarray, ...], step: int, learning_rate: float,
+               weight_decay: float) -> None:
+        """One step (counted from 1) in place: writes `param` and the arrays of `state`, reads `grad`.
+
+        `learning_rate` and `weight_decay` are those of this step and this array; the fields of the same name are their base.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """`param -= learning_rate * g`."""
+
+    learning_rate: float = 0.01
+
+    def update(self, param, grad, state, step, learning_rate, weight_decay):
+        kernels.sgd_update(param, grad, learning_rate=learning_rate, weight_decay=weight_decay)
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """`v = momentum * v - learning_rate * g; param += v`, or Nesterov's look-ahead (CS231n notes, "Parameter updates")."""
+
+    learning_rate: float = 0.01
+    _: KW_ONLY
+    momentum: float = 0.9
+    nesterov: bool = False
+    slots: ClassVar[int] = 1
+
+    def update(self, param, grad, state, step, learning_rate, weight_decay):
+        kernels.momentum_update(param, grad, *state, learning_rate=learning_rate, momentum=self.momentum, nesterov=self.nesterov,
+                                weight_decay=weight_decay)
+
+
+@dataclass(frozen=True)
+class AdaGrad(Optimizer):
+    """`cache += g * g; param -= learning_rate * g / (sqrt(cache) + eps)` (Duchi et al. 2011)."""
+
+    learning_rate: float = 0.01
+    _: KW_ONLY
+    eps: float = 1e-8
+    slots: ClassVar[int] = 1
+
+    def update(self, param, grad, state, step, learning_rate, weight_decay):
+        kernels.adagrad_update(param, grad, *state, learning_rate=learning_rate, eps=self.eps, weight_decay=weight_decay)
+
+
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """`cache = decay_rate * cache + (1 - decay_rate) * g * g; param -= learning_rate * g / (sqrt(cache) + eps)` (Tieleman and Hinton
+    2012)."""
+
+    learning_rate: float = 0.001
+    _: KW_ONLY
+    decay_rate: float = 0.99
+    eps: float = 1e-8
+    slots: ClassVar[int] = 1
+
+    def update(self, param, grad, state, step, learning_rate, weight_decay):
+        kernels.rmsprop_update(param, grad, *state, learning_rate=learning_rate, decay_rate=self.decay_rate, eps=self.eps,
+                               weight_decay=weight_decay)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Kingma and Ba (2015); `bias_correction=False` is the simplified form of the CS231n notes, `decoupled=True` is AdamW (Loshchilov
+    and Hutter 2019)."""
+
+    learning_rate: float = 0.001
+    _: KW_ONLY
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    bias_correction: bool = True
+    decoupled: bool = False
+    slots: ClassVar[int] = 2
+
+    def update(self, param, grad, state, step, learning_rate, weight_decay):
+        kernels.adam_update(param, grad, *state, step, learning_rate=learning_rate, beta1=self.beta1, beta2=self.beta2, eps=self.eps,
+                            bias_correction=self.bias_correction, weight_decay=weight_decay, decoupled=self.decoupled)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in (SGD, Momentum, AdaGrad, RMSProp, Adam)}
+
+
+def get(optimizer: str | Optimizer, function: str = "optimizers.get") -> Optimizer:
+    """Return the optimizer of that name with its defaults, or `optimizer` itself; else raise."""
+    if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
+        return OPTIMIZERS[optimizer]()
+    if not isinstance(optimizer, Optimizer):
+        kind = ValueError if isinstance(optimizer, str) else TypeError
+        expected = f"an optimizer such as Adam(learning_rate=0.001), or one of {', '.join(OPTIMIZERS)}"
+        raise checks.fail(kind, function, "optimizer", "be an optimizer", expected, repr(optimizer))
+    return optimizer

@@ -1,0 +1,17 @@
+"""Tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> str:
+    """The rows as lines of columns two spaces apart: the first `left` columns flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+
+
+    def line(row: Sequence[str]) -> str:
+        cells = (cell.ljust(width) if k < left else cell.rjust(width) for k, (cell, width) in enumerate(zip(row, widths)))
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(map(line, rows))
