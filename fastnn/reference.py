@@ -467,6 +467,6 @@ def _decayed(param, grad, weight_decay):
 
 def _into(out, value):
     if out is None:
-        return value
+        return np.asarray(value)
     out[...] = value
     return out

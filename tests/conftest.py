@@ -1,0 +1,26 @@
+"""Tests run against the installed, compiled package. A source folder named like the package lies beside them, so the checkout is
+taken off the import path before anything imports fastnn (an editable install is found by its own finder)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:] = [entry for entry in sys.path if Path(entry or os.curdir).resolve() != ROOT]
+for name in [name for name in sys.modules if name.split(".")[0] == "fastnn"]:
+    del sys.modules[name]
+
+from fastnn import _core  # noqa: E402
+
+
+@pytest.fixture(params=[name for name, usable in _core.isas().items() if usable])
+def isa(request):
+    """Run the test once on each instruction set this CPU has."""
+    before = _core.isa()
+    _core.use_isa(request.param)
+    yield request.param
+    _core.use_isa(before)
