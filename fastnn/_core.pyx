@@ -299,8 +299,8 @@ cdef uint32_t threshold_of(str function, object keep_prob) except 0:
 # ---------------------------------------------------------------------------------------------------------------------------------
 # Calls. `function` is the public name that errors carry.
 
-def linear_forward(str function, x, w, b, out, bint relu, keep_prob, seed, stream):
-    """`out (n, o) = x (n, i) @ w (i, o) + b (o,)`, then ReLU, then dropout unless keep_prob is None."""
+def linear_forward(str function, x, w, b, out, bint relu, bint drop, keep_prob, seed, stream):
+    """`out (n, o) = x (n, i) @ w (i, o) + b (o,)`, then ReLU, then dropout, as the flags say."""
     cdef Call call
     cdef fnn_matrix mx, mw, my
     cdef fnn_vector bias
@@ -318,13 +318,13 @@ def linear_forward(str function, x, w, b, out, bint relu, keep_prob, seed, strea
         if out is not None:
             take(&call, function, "out", out, "no", call.buffers[0].shape[0], call.buffers[1].shape[1], True)
             check_overlap(&call, function, ("x", "w", "out") if b is None else ("x", "w", "b", "out"), (x, w, out) if b is None else (x, w, b, out), False)
-        if keep_prob is not None:
+        if drop:
             dropout.threshold = threshold_of(function, keep_prob)
             dropout.seed = word(function, "seed", seed)
             dropout.stream = word(function, "stream", stream)
             dropping = &dropout
         if call.awkward:
-            result = linear_forward(function, copy_of(x), copy_of(w), copy_of(b), None, relu, keep_prob, seed, stream)
+            result = linear_forward(function, copy_of(x), copy_of(w), copy_of(b), None, relu, drop, keep_prob, seed, stream)
             if out is None:
                 return result
             out[...] = result
@@ -345,8 +345,8 @@ def linear_forward(str function, x, w, b, out, bint relu, keep_prob, seed, strea
         release(&call)
 
 
-def linear_backward(str function, dy, x, w, y, keep_prob, bint need_dx, out):
-    """`dz = dy`, or `dy * scale` where the gate `y` passes; `dx = dz @ w.T`, `dw = x.T @ dz`, `db = dz.sum(0)`."""
+def linear_backward(str function, dy, x, w, y, bint gated, bint dropped, keep_prob, bint need_dx, out):
+    """`dz = dy`, or when gated `dy` (times the scale of dropout) where `y` passes; `dx = dz @ w.T`, `dw = x.T @ dz`, `db = dz.sum(0)`."""
     cdef Call call
     cdef fnn_matrix mdy, mx, mw, mgate, mdx, mdw
     cdef fnn_vector vdb
@@ -361,7 +361,7 @@ def linear_backward(str function, dy, x, w, y, keep_prob, bint need_dx, out):
         take(&call, function, "x", x, "ni", n, ANY, False)
         i = call.buffers[1].shape[1]
         take(&call, function, "w", w, "io", i, o, False)
-        if y is not None:
+        if gated:
             take(&call, function, "y", y, "no", n, o, False)
         first_output = call.count
         if out is None:
@@ -372,8 +372,8 @@ def linear_backward(str function, dy, x, w, y, keep_prob, bint need_dx, out):
             dx, dw, db = out
             if not need_dx:
                 dx = None
-            names = ["dy", "x", "w"] + (["y"] if y is not None else [])
-            values = [dy, x, w] + ([y] if y is not None else [])
+            names = ["dy", "x", "w"] + (["y"] if gated else [])
+            values = [dy, x, w] + ([y] if gated else [])
             if dx is not None:
                 take(&call, function, "dx", dx, "ni", n, i, True)
             if dw is not None:
@@ -385,10 +385,10 @@ def linear_backward(str function, dy, x, w, y, keep_prob, bint need_dx, out):
                     names.append(name)
                     values.append(value)
             check_overlap(&call, function, tuple(names), tuple(values), False)
-        if keep_prob is not None:
+        if dropped:
             scale = 65536.0 / threshold_of(function, keep_prob)
         if call.awkward:
-            results = linear_backward(function, copy_of(dy), copy_of(x), copy_of(w), copy_of(y), keep_prob, need_dx, None)
+            results = linear_backward(function, copy_of(dy), copy_of(x), copy_of(w), copy_of(y), gated, dropped, keep_prob, need_dx, None)
             final = []
             for target, result in zip((dx, dw, db), results):
                 if target is not None:
@@ -412,10 +412,10 @@ def linear_backward(str function, dy, x, w, y, keep_prob, bint need_dx, out):
             take(&call, function, "dx", dx, "ni", n, i, True)
             mdx = matrix(&call.buffers[first_output + 2])
         mdy, mx, mw = matrix(&call.buffers[0]), matrix(&call.buffers[1]), matrix(&call.buffers[2])
-        mgate = matrix(&call.buffers[3]) if y is not None else no_matrix()
+        mgate = matrix(&call.buffers[3]) if gated else no_matrix()
         mdw, vdb = matrix(&call.buffers[first_output]), vector(&call.buffers[first_output + 1])
         with nogil:
-            failed = fnn_linear_backward(<fnn_dtype>call.dtype, &mdy, &mx, &mw, &mgate if mgate.data != NULL else NULL, scale, &mdx, &mdw, vdb)
+            failed = fnn_linear_backward(<fnn_dtype>call.dtype, &mdy, &mx, &mw, &mgate if gated else NULL, scale, &mdx, &mdw, vdb)
         if failed:
             raise out_of_memory(function, failed)
         return dx, dw, db

@@ -62,7 +62,7 @@ def linear_forward(x: Array, w: Array, b: Array | None = None, *, out: Array | N
     x (n, i), w (i, o), b (o,) or None; returns y (n, o), which is `out` if given. Componentwise
     `|y - exact| <= (i + 2) * eps * (|x| @ |w| + |b|)`.
     """
-    return _core.linear_forward("linear_forward", x, w, b, out, False, None, 0, 0)
+    return _core.linear_forward("linear_forward", x, w, b, out, False, False, 1.0, 0, 0)
 
 
 def linear_backward(
@@ -73,19 +73,19 @@ def linear_backward(
     dy (n, o), x (n, i), w (i, o); returns dx (n, i) or None when `need_dx` is false, dw (i, o), db (o,). `out` is a tuple (dx, dw, db)
     of arrays to write, None where one is to be made. db adds rows one after another, so it has the same bits as the twin's.
     """
-    return _core.linear_backward("linear_backward", dy, x, w, None, None, need_dx, out)
+    return _core.linear_backward("linear_backward", dy, x, w, None, False, False, 1.0, need_dx, out)
 
 
 def linear_relu_forward(x: Array, w: Array, b: Array | None = None, *, out: Array | None = None) -> Array:
     """`y = max(0, x @ w + b)`, in one pass. Shapes as `linear_forward`; NaN stays NaN, -0.0 becomes +0.0."""
-    return _core.linear_forward("linear_relu_forward", x, w, b, out, True, None, 0, 0)
+    return _core.linear_forward("linear_relu_forward", x, w, b, out, True, False, 1.0, 0, 0)
 
 
 def linear_relu_backward(
     dy: Array, x: Array, w: Array, y: Array, *, need_dx: bool = True, out: Sequence[Array | None] | None = None
 ) -> tuple[Array | None, Array, Array]:
     """`linear_backward` of `dz = dy where y passes, 0 where y <= 0`, with y (n, o) the output of `linear_relu_forward`."""
-    return _core.linear_backward("linear_relu_backward", dy, x, w, y, None, need_dx, out)
+    return _core.linear_backward("linear_relu_backward", dy, x, w, y, True, False, 1.0, need_dx, out)
 
 
 def linear_relu_dropout_forward(
@@ -96,7 +96,7 @@ def linear_relu_dropout_forward(
     `keep_prob` in (0, 1] is the probability that a unit stays; seed and stream are 64-bit words. The mask is that of
     `dropout_forward` on an array shaped like y.
     """
-    return _core.linear_forward("linear_relu_dropout_forward", x, w, b, out, True, keep_prob, seed, stream)
+    return _core.linear_forward("linear_relu_dropout_forward", x, w, b, out, True, True, keep_prob, seed, stream)
 
 
 def linear_relu_dropout_backward(
@@ -104,7 +104,7 @@ def linear_relu_dropout_backward(
 ) -> tuple[Array | None, Array, Array]:
     """`linear_backward` of `dz = dy * scale where y passes, 0 where y <= 0`: a unit of y is positive only when it was both active and
     kept, so neither mask nor seed is needed."""
-    return _core.linear_backward("linear_relu_dropout_backward", dy, x, w, y, keep_prob, need_dx, out)
+    return _core.linear_backward("linear_relu_dropout_backward", dy, x, w, y, True, True, keep_prob, need_dx, out)
 
 
 def dropout_forward(x: Array, keep_prob: float, *, seed: int, stream: int = 0, out: Array | None = None) -> Array:

@@ -46,7 +46,7 @@ def linear_forward(x, w, b=None, *, out=None):
 
 def linear_backward(dy, x, w, *, need_dx=True, out=None):
     """`dx = dy @ w.T`, `dw = x.T @ dy`, `db` = rows of `dy` added one after another, starting from +0.0."""
-    return _linear_backward("linear_backward", dy, x, w, None, None, need_dx, out)
+    return _linear_backward("linear_backward", dy, x, w, None, None, need_dx, out, gated=False, dropped=False)
 
 
 def linear_relu_forward(x, w, b=None, *, out=None):
@@ -57,7 +57,7 @@ def linear_relu_forward(x, w, b=None, *, out=None):
 
 def linear_relu_backward(dy, x, w, y, *, need_dx=True, out=None):
     """`linear_backward` of `dz`, which is `dy` where `y` passes and 0 where `y <= 0`."""
-    return _linear_backward("linear_relu_backward", dy, x, w, y, None, need_dx, out)
+    return _linear_backward("linear_relu_backward", dy, x, w, y, None, need_dx, out, gated=True, dropped=False)
 
 
 def linear_relu_dropout_forward(x, w, b, *, keep_prob, seed, stream=0, out=None):
@@ -69,7 +69,7 @@ def linear_relu_dropout_forward(x, w, b, *, keep_prob, seed, stream=0, out=None)
 
 def linear_relu_dropout_backward(dy, x, w, y, *, keep_prob, need_dx=True, out=None):
     """`linear_backward` of `dz`, which is `dy * scale` where `y` passes: the sign of `y` says both kept and active."""
-    return _linear_backward("linear_relu_dropout_backward", dy, x, w, y, keep_prob, need_dx, out)
+    return _linear_backward("linear_relu_dropout_backward", dy, x, w, y, keep_prob, need_dx, out, gated=True, dropped=True)
 
 
 def _product(function, x, w, b, out):
@@ -86,15 +86,15 @@ def _product(function, x, w, b, out):
     return y
 
 
-def _linear_backward(function, dy, x, w, y, keep_prob, need_dx, out):
+def _linear_backward(function, dy, x, w, y, keep_prob, need_dx, out, *, gated, dropped):
     dy = checks.floats(function, "dy", dy, ("n", "o"))
     x = checks.floats(function, "x", x, (dy.shape[0], "i"), dtype=dy.dtype)
     w = checks.floats(function, "w", w, (x.shape[1], dy.shape[1]), dtype=dy.dtype)
-    if y is not None:
+    if gated:
         checks.floats(function, "y", y, dy.shape, dtype=dy.dtype)
     dx, dw, db = _gradient_outputs(function, dy, x, w, y, need_dx, out)
-    scale = dy.dtype.type(1.0 if keep_prob is None else 65536.0 / _threshold(function, keep_prob))
-    dz = dy if y is None else np.where(y <= 0, dy.dtype.type(0), dy * scale)
+    scale = dy.dtype.type(65536.0 / _threshold(function, keep_prob) if dropped else 1.0)
+    dz = np.where(y <= 0, dy.dtype.type(0), dy * scale) if gated else dy
     return _into(dx, dz @ w.T) if need_dx else None, _into(dw, x.T @ dz), _into(db, _sum_of_rows(dz))
 
 
