@@ -1,0 +1,66 @@
+"""The driver's end of a competitor's process, and the clock that pytest-benchmark reads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cases import Case
+
+
+class Clock:
+    """Time as the workers count it: a round advances it by what one call took there, so that the pipe between us costs nothing."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+clock = Clock()
+
+
+class Peer:
+    """A competitor's process; `environment` is added to ours."""
+
+    def __init__(self, module: str, environment: dict[str, str]) -> None:
+        bench = Path(__file__).resolve().parents[1]
+        path = os.pathsep.join(filter(None, [str(bench), os.environ.get("PYTHONPATH")]))
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "peers.worker", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment, "PYTHONPATH": path},
+        )
+        self.calls = 0
+
+    def prepare(self, case: Case, seconds: float) -> float:
+        """Set the case up in the worker; return the sum over what its first call made."""
+        answer = self._ask({"prepare": asdict(case), "seconds": seconds})
+        self.calls = answer["calls"]
+        return answer["sum"]
+
+    def round(self) -> None:
+        """One chunk in the worker."""
+        clock.seconds += self._ask({"chunk": self.calls})["seconds"]
+
+    def close(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(timeout=10)
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the competitor's process ended with status {self.process.wait()}")
+        return json.loads(line)
