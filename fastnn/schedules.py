@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,10 @@ _MAX = 2**53
 class Schedule:
     """The constant schedule, and the interface of the others."""
 
-    monitor: ClassVar[str | None] = None
+    @property
+    def monitor(self) -> str | None:
+        """The recorded quantity that `observe` wants; None for schedules that are functions of time."""
+        return None
 
     def start(self) -> Any:
         """The state before the first epoch; None for schedules that are functions of time."""
@@ -152,7 +155,7 @@ class Warmup(Schedule):
             raise checks.fail(TypeError, "Warmup", "then", "be a schedule", "a schedule or None", repr(self.then))
 
     @property
-    def monitor(self) -> str | None:  # type: ignore[override]
+    def monitor(self) -> str | None:
         """What `then` monitors."""
         return self._rest.monitor
 
@@ -192,7 +195,7 @@ class ReduceOnPlateau(Schedule):
     factor: float = 0.5
     patience: int = 5
     min_delta: float = 0.0
-    monitor: str = "val_loss"  # type: ignore[misc]
+    monitor: str = "val_loss"
 
     def __post_init__(self) -> None:
         for name, high in (("factor", 1.0), ("min_delta", math.inf)):

@@ -249,5 +249,4 @@ class HeldInterrupt:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if callable(self._previous):
             signal.signal(signal.SIGINT, self._previous)
-        if kind is None:
-            self.check()
+        self.check()
