@@ -230,6 +230,20 @@ def test_backward_out(name, dtype):
 
 
 @dtypes
+def test_softmax_of_hard_rows(dtype):
+    """Scores far beyond exp's range, impossible classes (-inf) with probability 0, and targets that do not sum to 1."""
+    logits = np.array([[1000, 990, 0], [-1000, -990, -980], [5, -np.inf, 3], [0.5, 0.25, 0]], dtype)
+    target = np.array([[0.5, 0.5, 0], [0.2, 0.3, 0.5], [0.25, 0, 0.75], [2, 1, 0.5]], dtype)
+    kernel = KERNELS["softmax_cross_entropy/probabilities"]
+    run_both("softmax_cross_entropy/probabilities", kernel, {"logits": logits, "labels": target})
+    run_both("softmax_cross_entropy", kernel, {"logits": logits, "labels": np.array([1, 0, 2, 1])})
+    loss, gradient = ops.softmax_cross_entropy(logits[2:3], target[2:3])
+    p = np.exp([0.0, -2.0]) / np.exp([0.0, -2.0]).sum()
+    assert loss == pytest.approx(-0.25 * np.log(p[0]) - 0.75 * np.log(p[1]), rel=1e-6)
+    assert gradient[0, 1] == 0
+
+
+@dtypes
 def test_philox_known_answers(dtype):
     """The published known answers of Philox4x32-10 (Random123), and that dropout's draws are those words, low halves first."""
     answers = {
