@@ -85,13 +85,17 @@ def _predict(arguments: argparse.Namespace) -> int:
         table.check_writable(arguments.out, (".csv",))
     net, metadata = io.load(arguments.net)
     try:
-        features, target = tabular.from_metadata(metadata or {})
+        features, target = tabular.from_metadata(metadata)
     except ValueError as error:
         raise ValueError(f"{arguments.net}: {error}") from None
-    x = features.encode(table.read(arguments.data))
-    columns: dict[str, Any] = {f"predicted {target.name}": target.decode(net.predict(x))}
-    if isinstance(target, tabular.Classes):
-        columns["probability"] = np.round(net.predict_proba(x).max(axis=1).astype(np.float64), 6)
+    classes = isinstance(target, tabular.Classes)
+    if net.sizes[-1] != target.outputs or hasattr(net.loss, "probabilities") != classes:
+        raise ValueError(f"{arguments.net}: the network does not fit the target '{target.name}' that is saved with it")
+    scores = net.forward(features.encode(table.read(arguments.data)))
+    predicted = target.decode(net.loss.predict(scores))
+    columns: dict[str, Any] = {f"predicted {target.name}": predicted if classes else [f"{value:.8g}" for value in predicted]}
+    if classes:
+        columns["probability"] = [f"{value:.6f}" for value in net.loss.probabilities(scores).max(axis=1)]
     table.write(arguments.out, columns)
     return 0
 

@@ -16,6 +16,7 @@ from .model import MLP
 from .optimizers import OPTIMIZERS
 from .schedules import CosineDecay
 from .text import aligned
+from .trainer import Trainer
 
 SAVED = (".npz", ".safetensors")
 DIGITS_TEST = 297
@@ -96,13 +97,14 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_after_interrupt(arguments.out, net, data, last)) from None
     seconds = time.perf_counter() - began
+    if arguments.out:  # first of all: whatever fails below, the training is not lost
+        io.save(arguments.out, net, data.metadata())
     print("\n" + report(net, data))
     best = history.best("val_loss")
     samples = len(history) * len(data.train[0])
     print(f"\n{len(history)} epochs, the weights are those of epoch {best['epoch']}; {seconds:.2f} s, {samples / seconds:,.0f} samples/s "
           f"with validation; {_machine()}")
     if arguments.out:
-        io.save(arguments.out, net, data.metadata())
         print(f"saved in {arguments.out}")
     return 0
 
@@ -143,10 +145,11 @@ def report(net: MLP, data: tabular.Prepared) -> str:
     """The table: one line a part, and for a regression two plain models on the test rows beside it."""
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     if isinstance(data.target, tabular.Classes):
+        trainer = Trainer(net, loss=net.loss)
         lines = [["", "rows", "loss", "accuracy"]]
         for name, (x, y) in parts.items():
-            loss, _ = net.loss_and_gradients(x, y, loss=net.loss)
-            lines.append([name, f"{len(y):,}", f"{loss:.4f}", f"{np.mean(net.predict(x) == y):.2%}"])
+            reached = trainer.evaluate(x, y)
+            lines.append([name, f"{len(y):,}", f"{reached['loss']:.4f}", f"{reached['accuracy']:.2%}"])
         common = np.bincount(data.train[1]).argmax()
         lines.append(["test, most frequent class", f"{len(data.test[1]):,}", "", f"{np.mean(data.test[1] == common):.2%}"])
         return aligned(lines, left=1)
@@ -164,7 +167,8 @@ def _errors(name: str, predicted: np.ndarray, y: np.ndarray) -> list[str]:
     error = predicted - y
     spread = np.square(y - y.mean()).sum()
     fit = f"{1.0 - np.square(error).sum() / spread:.3f}" if spread > 0 else ""
-    return [name, f"{len(y):,}", f"{np.abs(error).mean():,.5g}", f"{np.sqrt(np.square(error).mean()):,.5g}", fit]
+    sizes = (np.abs(error).mean(), np.sqrt(np.square(error).mean()))
+    return [name, f"{len(y):,}", *(f"{size:,.0f}" if size >= 1000 else f"{size:.4g}" for size in sizes), fit]
 
 
 def _least_squares(x_train: np.ndarray, y_train: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -180,7 +184,8 @@ def _machine() -> str:
     from . import _config
 
     config = _config.describe()
-    return f"{config['isa']}, {config['threads']} threads"
+    threads = config["threads"]
+    return f"{config['isa']}, {threads} thread{'s' * (threads != 1)}"
 
 
 def _after_interrupt(out: str | None, net: MLP, data: tabular.Prepared, last: LastEpoch) -> str:

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastnn import cli, cli_train, io, table, tabular
+from fastnn import MLP, CosineDecay, cli, cli_train, io, table, tabular
 from fastnn.datasets import load_digits
 
 QUICK = ["--keep-prob", "1", "--epochs", "12"]
@@ -79,6 +79,14 @@ def test_the_test_digits_stay_the_same_whatever_the_seed(capsys):
     lines = [run(capsys, "train", "--epochs", "1", "--hidden", "none", "--seed", seed)[1] for seed in (0, 0, 1)]
     rows = [figures(out, "train") for out in lines]
     assert rows[0] == rows[1] != rows[2]
+    split = [figures(out, "test, most frequent class") for out in lines]  # depends on the training labels, not on the net
+    assert split[0] == split[1] != split[2]
+
+
+def test_the_seed_splits_a_table(capsys, prices):
+    outs = [run(capsys, "train", prices, "--target", "price", "--epochs", "1", "--seed", seed)[1] for seed in (0, 0, 1)]
+    split = [figures(out, "test, training median") for out in outs]
+    assert split[0] == split[1] != split[2]
 
 
 def test_regression_beats_least_squares_in_the_units_of_the_target(capsys, prices, tmp_path):
@@ -120,8 +128,11 @@ def test_predict_names_classes_and_prints_without_out(capsys, tmp_path):
     assert all(0.1 <= float(line["probability"]) <= 1.0 for line in lines)
 
 
-def test_arguments_reach_the_network(capsys, tmp_path):
+def test_arguments_reach_the_network(capsys, tmp_path, monkeypatch):
     net = tmp_path / "net.npz"
+    settings = {}
+    fit = MLP.fit
+    monkeypatch.setattr(MLP, "fit", lambda self, *data, **given: settings.update(given) or fit(self, *data, **given))
     status, out, _ = run(capsys, "train", "--hidden", "9,8", "--keep-prob", "0.75", "--epochs", "2", "--batch-size", "500",
                          "--learning-rate", "0.25", "--optimizer", "momentum", "--seed", "7", "--out", net)
     assert status == 0
@@ -130,6 +141,7 @@ def test_arguments_reach_the_network(capsys, tmp_path):
     assert "seed=7" in out
     assert "Momentum(learning_rate=0.25" in out
     assert "2 epochs" in out
+    assert (settings["batch_size"], settings["seed"], settings["schedule"]) == (500, 7, CosineDecay(2))
     assert io.load(net)[0].sizes == (64, 9, 8, 10)
     status, out, _ = run(capsys, "info", net)
     assert status == 0
@@ -223,6 +235,10 @@ def test_predict_refuses_other_columns_and_other_files(capsys, prices, tmp_path)
     plain = tmp_path / "plain.npz"
     io.save(plain, io.load(net)[0])
     assert "says nothing usable about the columns" in refused(capsys, "predict", plain, prices)
+    trained, metadata = io.load(net)
+    metadata["target"] = {"task": "classification", "name": "price", "labels": ["low", "high"]}
+    io.save(plain, trained, metadata)
+    assert "does not fit the target 'price'" in refused(capsys, "predict", plain, prices)
 
 
 def test_a_diverging_run_is_one_sentence(capsys, prices):
@@ -247,7 +263,6 @@ def test_the_command_in_a_process_of_its_own(tmp_path):
     assert os.listdir(tmp_path) == ["net.npz"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("saved", [True, False])
 def test_ctrl_c_keeps_the_last_completed_epoch(tmp_path, saved):
     out = ["--out", "net.npz"] if saved else []
