@@ -12,7 +12,6 @@ import io
 import json
 import math
 import os
-import secrets
 import zipfile
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -81,7 +80,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     A file that is replaced keeps its mode, and a symbolic link keeps pointing to it.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
@@ -115,8 +114,6 @@ def _decode(text: str, array: Reader) -> tuple[MLP, dict[str, Any]]:
         raise ValueError(f"its header says format {header['format']!r}, version {header['version']!r}")
     config = header["model"]
     sizes, dtype = config["sizes"], np.dtype({"float32": "<f4", "float64": "<f8"}[config["dtype"]])
-    if not all(type(size) is int and size > 0 for size in sizes):
-        raise ValueError("its layer sizes are not positive integers")
     shapes = [shape for i, o in pairwise(sizes) for shape in ((i, o), (o,))]
     net = MLP.from_parameters([array(name, shape, dtype) for name, shape in zip(_names(len(sizes) - 1), shapes)], **config)
     net.loss = losses.from_config(header["loss"])

@@ -7,7 +7,6 @@ value), uint8 batch by batch so that images stay one byte a pixel. Nothing is sc
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -81,7 +80,7 @@ class MLP:
         if name not in checks.FLOATS:
             raise checks.fail(ValueError, "MLP", "dtype", "be a float type", "'float32' or 'float64'", repr(dtype))
         self.dtype = np.dtype(name)
-        self.seed = secrets.randbits(64) if seed is None else checks.integer("MLP", "seed", seed, 0, _MAX_SEED)
+        self.seed = int.from_bytes(os.urandom(8)) if seed is None else checks.integer("MLP", "seed", seed, 0, _MAX_SEED)
         self.loss: Any = losses.SoftmaxCrossEntropy()
 
     def _assemble(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:

@@ -49,9 +49,10 @@ def test_every_array_is_sampled_and_named():
     assert [row.name for row in report.arrays[4:]] == [f"regulariser of {row[0]}" for row in data]
     names = [entry.name for entry in report.arrays[2].judged]
     assert len(set(names)) == len(names)
-    made = net()
-    gradient = made.astype("float64").loss_and_gradients(X, Y)[1][2]
-    for entry in gradient_check(made, X, Y).arrays[2].judged:
+    made = net(keep_prob=(0.8, 0.7))
+    settings = {"sample_weight": RNG.uniform(0.5, 2, 12), "dropout": (3, 1)}
+    gradient = made.astype("float64").loss_and_gradients(X, Y, **settings)[1][2]
+    for entry in gradient_check(made, X, Y, **settings).arrays[2].judged:
         row, column = entry.name.removeprefix("layers[1].weight[").rstrip("]").split(", ")
         assert entry.analytic == gradient[int(row), int(column)]
 

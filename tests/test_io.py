@@ -183,8 +183,9 @@ def test_the_helper_below_leaves_a_good_file_good(path):
 
 @pytest.mark.parametrize("change", [
     {"format": "other"}, {"version": 2}, {"model": None}, {"model": {}}, {"model.sizes": [4, 6, 2]}, {"model.sizes": [4]},
-    {"model.sizes": "46"}, {"model.sizes": [4, -6, 3]}, {"model.sizes": [4, 6.0, 3]}, {"model.sizes": [4, 10**12, 3]}, {"model.sizes": [4, 6, 3, 3]},
-    {"model.dtype": "float64"}, {"model.dtype": "object"}, {"model.activation": "gelu"}, {"model.keep_prob": [0.5]}, {"model.seed": -1},
+    {"model.sizes": "46"}, {"model.sizes": [4, -6, 3]}, {"model.sizes": [4, 6.0, 3]}, {"model.sizes": [4, 10**12, 3]},
+    {"model.sizes": [4, 6, 3, 3]}, {"model.dtype": "float64"}, {"model.dtype": "object"}, {"model.activation": "gelu"},
+    {"model.keep_prob": [0.5]}, {"model.seed": -1},
     {"model.extra": 1}, {"loss": {"name": "mse"}}, {"loss": {"name": "hinge", "margin": -1}}, {"loss": 3}, {"metadata": [1]},
 ], ids=str)
 def test_headers_that_lie_are_answered(path, change):
@@ -194,12 +195,23 @@ def test_headers_that_lie_are_answered(path, change):
 
 @pytest.mark.parametrize(("name", "array"), [
     ("layers.0.weight", np.zeros((6, 4), np.float32)), ("layers.0.weight", np.zeros((4, 6), np.float64)),
-    ("layers.1.bias", np.zeros(4, np.float32)), ("layers.0.weight", np.zeros((4, 6), np.float32, order="F")), ("layers.0.weight", np.zeros((4, 6), ">f4")),
-    ("layers.0.weight", np.zeros(10**5, np.float32)), ("header", np.zeros(5, np.float32)),
+    ("layers.1.bias", np.zeros(4, np.float32)), ("layers.0.weight", np.zeros((4, 6), np.float32, order="F")),
+    ("layers.0.weight", np.zeros((4, 6), ">f4")),
+    ("header", np.zeros(5, np.float32)),
 ], ids=lambda value: value if isinstance(value, str) else f"{value.shape}{value.dtype}")
 def test_arrays_that_do_not_fit_are_answered(path, name, array):
     rewrite(path, {}, {name: array})
     fails(path, name)
+
+
+def test_an_array_that_is_too_large_is_not_unpacked(path):
+    rewrite(path, {}, {"layers.0.weight": np.zeros(10**5, np.float32)})
+    fails(path, "layers.0.weight takes 400128 bytes, more than the 4192 it may")
+
+
+def test_the_answer_is_one_line_where_the_reason_has_more(path):
+    rewrite(path, {}, {"header": np.zeros(1, [("f" * 50_000, "u1")])})
+    fails(path, "Header info length")
 
 
 def test_an_array_header_that_claims_too_much_allocates_nothing(path):

@@ -7,7 +7,7 @@ import pytest
 from numeric import gradient, relative_error
 
 import fastnn
-from fastnn import MLP, Hinge, model
+from fastnn import MLP, Hinge, arrays, model
 from fastnn.backend import kernels
 
 RNG = np.random.default_rng(23)
@@ -75,7 +75,8 @@ def test_sample_weight_counts_as_repetition_and_zero_as_absence():
     made = net()
     weight = np.array([2, 0, 1, 3, 0, 1, 1, 2, 1])
     repeated = np.repeat(np.arange(9), weight)
-    weighted, copied = made.loss_and_gradients(X, LABELS, sample_weight=weight)[1], made.loss_and_gradients(X[repeated], LABELS[repeated])[1]
+    weighted = made.loss_and_gradients(X, LABELS, sample_weight=weight)[1]
+    copied = made.loss_and_gradients(X[repeated], LABELS[repeated])[1]
     for a, b in zip(weighted, copied):
         assert a == pytest.approx(b, rel=1e-10, abs=1e-14)
 
@@ -102,6 +103,16 @@ def test_inputs_of_any_layout(layout):
     made = net()
     x = layout(X)
     assert made.forward(x) == pytest.approx(made.forward(X), rel=1e-12)
+
+
+def test_inputs_are_copied_only_to_be_converted():
+    single = X.astype(np.float32)
+    assert arrays.inputs("f", single, 5, np.float32) is single
+    assert arrays.inputs("f", single > 0, 5, np.float32).dtype == np.float32
+    pixels = RNG.integers(0, 256, (9, 5), dtype=np.uint8)
+    assert arrays.inputs("f", pixels, 5, np.float32) is pixels
+    assert net()._batch(np.asfortranarray(pixels)).flags.c_contiguous
+    assert net()._batch(X) is X
 
 
 def test_the_input_is_never_written_to():
@@ -253,9 +264,10 @@ def test_bad_arguments_are_answered(call, kind, sentence):
 
 
 def test_from_parameters_checks_shapes_and_copies():
-    given = [np.ones((3, 2)), np.zeros(2)]
+    given = [np.asfortranarray(np.ones((3, 2), np.float32)), np.zeros(2, np.float32)]
     made = MLP.from_parameters(given, (3, 2))
     given[0][...] = 5
     assert made.layers[0].weight.tolist() == [[1, 1]] * 3
+    assert made.layers[0].weight.flags.c_contiguous
     with pytest.raises(ValueError, match=r"'parameters' must have the shapes of the layers .*\(3, 2\), \(2,\), got \(2, 3\), \(2,\)"):
         MLP.from_parameters([np.ones((2, 3)), np.zeros(2)], (3, 2))

@@ -122,6 +122,8 @@ def test_uint8_and_layout_do_not_matter():
 
 def test_a_step_is_loss_gradient_and_update():
     made, by_hand = net(), net()
+    for parameter in (*made.parameters(), *by_hand.parameters()):
+        parameter += np.float32(0.5)
     trainer = Trainer(made, optimizer=SGD(0.1, weight_decay=0.5), seed=8)
     trainer.steps = 4
     loss = trainer.step(X, Y)
@@ -228,15 +230,15 @@ def scripted(values):
     return lambda trainer, record: record.update(val_loss=next(values))
 
 
-@pytest.mark.parametrize(("restore", "best"), [(True, 2), (False, 5)])
+@pytest.mark.parametrize(("restore", "best"), [(True, 3), (False, 6)])
 def test_early_stopping_waits_and_restores(restore, best):
     snapshots = []
     made = net()
     settings = EarlyStopping(patience=3, min_delta=0.1, restore_best=restore)
     history = made.fit(X, Y, epochs=20, validation_data=(X, Y), early_stopping=settings,
-                       callbacks=[scripted([1.0, 0.5, 0.45, math.nan, 0.6, 0.1]),
+                       callbacks=[scripted([1.0, 1.2, 0.5, 0.45, math.nan, 0.6, 0.1]),
                                   lambda trainer, record: snapshots.append([p.copy() for p in trainer.net.parameters()])])
-    assert len(history) == 5
+    assert len(history) == 6
     for k, snapshot in enumerate(snapshots, 1):
         assert all(np.array_equal(a, b) for a, b in zip(snapshot, made.parameters())) == (k == best)
 
