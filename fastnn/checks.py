@@ -115,7 +115,7 @@ def shares_memory(a: np.ndarray, b: np.ndarray) -> bool:
     if not np.may_share_memory(a, b):
         return False
     try:
-        return bool(np.shares_memory(a, b, max_work=100_000))
+        return bool(np.shares_memory(a, b, max_work=100_000))  # type: ignore[arg-type] # numpy's own stub knows -1 and 0 only
     except np.exceptions.TooHardError:
         return True
 

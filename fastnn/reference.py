@@ -333,7 +333,8 @@ def _scores(function, name, scores, target_name, target, *, dense):
     scores = checks.floats(function, name, scores, ("n", "c"))
     n, c = scores.shape
     if c == 0:
-        raise checks.fail(ValueError, function, name, "have at least one column", "shape (n, c)", f"{checks.shape_text(scores.shape)} {scores.dtype}")
+        got = f"{checks.shape_text(scores.shape)} {scores.dtype}"
+        raise checks.fail(ValueError, function, name, "have at least one column", "shape (n, c)", got)
     if dense and isinstance(target, np.ndarray) and target.dtype.kind == "f":
         return scores, checks.floats(function, target_name, target, (n, c), dtype=scores.dtype)
     return scores, checks.labels(function, target_name, target, n, c)
@@ -450,7 +451,7 @@ def _parameters(function, **arrays):
     param = checks.floats(function, first, param, write=True)
     for name, array in others:
         checks.floats(function, name, array, param.shape, dtype=param.dtype, write=name != "grad")
-    seen = {}
+    seen: dict[str, np.ndarray | None] = {}
     for name, array in arrays.items():
         checks.disjoint(function, name, array, seen)
         seen[name] = array

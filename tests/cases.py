@@ -19,7 +19,10 @@ PRODUCT_SIZES = [
     (0, 3, 2), (3, 0, 2), (3, 2, 0), (0, 0, 0), (1, 1, 1), (1, 7, 5), (2, 3, 4), (3, 5, 8), (4, 4, 8), (5, 9, 7), (7, 2, 15), (8, 16, 16),
     (9, 17, 17), (13, 31, 10), (16, 8, 9), (17, 33, 33), (31, 12, 47), (33, 64, 49), (5, 513, 6), (6, 7, 520), (2, 1030, 3), (520, 5, 7),
 ]  # fmt: skip
-SHAPES = [(), (0,), (1,), (2,), (7,), (8,), (9,), (15,), (17,), (31,), (33,), (127,), (129,), (300,), (4, 0), (0, 4), (3, 5), (5, 8), (6, 33), (2, 3, 9)]
+SHAPES = [
+    (), (0,), (1,), (2,), (7,), (8,), (9,), (15,), (17,), (31,), (33,), (127,), (129,), (300,),
+    (4, 0), (0, 4), (3, 5), (5, 8), (6, 33), (2, 3, 9),
+]  # fmt: skip
 SCORES = [(0, 1), (0, 4), (1, 1), (1, 2), (3, 5), (5, 10), (4, 15), (4, 16), (7, 17), (3, 33), (65, 3), (2, 300)]
 
 SPECIALS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 3e38, -3e38, 1.0, -1.0)
@@ -99,6 +102,10 @@ def _labelled(name):
     return make
 
 
+def _permutation(rng, dtype, size):
+    return {"n": size[0], "seed": int(rng.integers(2**63)), "stream": 5}
+
+
 def _soft_labelled(rng, dtype, size):
     n, c = size
     target = rng.dirichlet(np.ones(c), size=n).astype(dtype).reshape(n, c)
@@ -121,7 +128,7 @@ KERNELS: dict[str, Kernel] = {
     "linear_relu_dropout_backward": Kernel(lambda *a: {**_gated_backward(*a), "keep_prob": 0.7}, PRODUCT_SIZES, "product"),
     "dropout_forward": Kernel(_dropout("x"), SHAPES, "bits", output="x"),
     "dropout_backward": Kernel(_dropout("dy"), SHAPES, "bits", output="dy"),
-    "permutation": Kernel(lambda rng, dtype, size: {"n": size[0], "seed": int(rng.integers(2**63)), "stream": 5}, [(0,), (1,), (2,), (5,), (301,)], "bits"),
+    "permutation": Kernel(_permutation, [(0,), (1,), (2,), (5,), (301,)], "bits"),
     "relu_forward": Kernel(_forward(), SHAPES, "bits", output="x"),
     "relu_backward": Kernel(_backward(), SHAPES, "bits", output="dy"),
     "leaky_relu_forward": Kernel(_forward(slope=0.07), SHAPES, "bits", output="x"),

@@ -1,0 +1,198 @@
+"""`fastnn train`: read, split, encode, fit with early stopping, and end with a table of what was reached."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import backend, datasets, io, table, tabular
+from .callbacks import EarlyStopping
+from .model import MLP
+from .optimizers import OPTIMIZERS
+from .schedules import CosineDecay
+from .text import aligned
+from .trainer import Trainer
+
+SAVED = (".npz", ".safetensors")
+DIGITS_TEST = 297
+
+
+def hidden(text: str) -> tuple[int, ...]:
+    """An argparse type: `128,64` -> (128, 64); `none` -> ()."""
+    if text == "none":
+        return ()
+    sizes = text.split(",")
+    if not all(size.strip().isascii() and size.strip().isdecimal() and 1 <= int(size) <= 65536 for size in sizes):
+        raise argparse.ArgumentTypeError(f"must be layer sizes from 1 to 65536 such as 128,64, or none (got '{text}')")
+    return tuple(int(size) for size in sizes)
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low` to `high`."""
+
+    def convert(text: str) -> int:
+        value = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high} (got '{text}')")
+        return value
+
+    return convert
+
+
+count, seed = whole(1, 2**31 - 1), whole(0, 2**32 - 1)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `fastnn train`; a default of None depends on the task and is said in its help."""
+    parser.add_argument("data", nargs="?", help=".csv, .csv.gz, or .npz with x and y or x_train, y_train, x_test, y_test; left out: digits")
+    parser.add_argument("--target", metavar="COLUMN", help="the column to learn (default for .npz: y)")
+    parser.add_argument("--task", choices=tabular.TASKS, default="auto", help="auto: text and few whole numbers are classes")
+    parser.add_argument("--hidden", type=hidden, default=(256, 128), metavar="N,N", help="hidden layer sizes, or none (default 256,128)")
+    parser.add_argument("--keep-prob", type=float, help="probability that a hidden unit stays (default 0.8 for classes, 1 for amounts)")
+    parser.add_argument("--epochs", type=count, default=40, help="at most so many passes over the training rows (default 40)")
+    parser.add_argument("--batch-size", type=count, default=32, help="rows a step (default 32)")
+    parser.add_argument("--learning-rate", type=float, help="the rate before its cosine decay (default: the optimizer's)")
+    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam")
+    parser.add_argument("--seed", type=seed, default=0, help="fixes split, weights, dropout and order (default 0)")
+    parser.add_argument("--out", metavar="FILE", help="save the network here, .npz or .safetensors")
+
+
+class LastEpoch:
+    """A callback that keeps the weights of the last epoch that was completed, for the Ctrl-C that comes in the middle of the next."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.weights: list[np.ndarray] = []
+
+    def __call__(self, trainer: Any, record: dict[str, Any]) -> None:
+        self.epoch, self.weights = record["epoch"], [array.copy() for array in trainer.net.parameters()]
+
+    def restore(self, net: MLP) -> None:
+        for array, kept in zip(net.parameters(), self.weights):
+            array[...] = kept
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train as `arguments` say, print the table, save."""
+    if arguments.out:
+        table.check_writable(arguments.out, SAVED)
+    data = _prepare(arguments)
+    for note in data.notes:
+        print(note)
+    net, optimizer, loss = _build(arguments, data)
+    print(f"{net!r}\n{optimizer!r}", flush=True)
+    last = LastEpoch()
+    began = time.perf_counter()
+    try:
+        history = net.fit(
+            *data.train, loss=loss, optimizer=optimizer, schedule=CosineDecay(arguments.epochs), epochs=arguments.epochs,
+            batch_size=arguments.batch_size, validation_data=data.validation, early_stopping=EarlyStopping(max(10, arguments.epochs // 4)),
+            callbacks=[last], progress=True, seed=arguments.seed,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_after_interrupt(arguments.out, net, data, last)) from None
+    seconds = time.perf_counter() - began
+    if arguments.out:  # first of all: whatever fails below, the training is not lost
+        io.save(arguments.out, net, data.metadata())
+    print("\n" + report(net, data))
+    best = history.best("val_loss")
+    samples = len(history) * len(data.train[0])
+    print(f"\n{len(history)} epochs, the weights are those of epoch {best['epoch']}; {seconds:.2f} s, {samples / seconds:,.0f} samples/s "
+          f"with validation; {_machine()}")
+    if arguments.out:
+        print(f"saved in {arguments.out}")
+    return 0
+
+
+def digits() -> table.Table:
+    """The embedded digits with test rows that do not depend on --seed, so that runs can be compared; shuffled, for their writers differ."""
+    x, y = datasets.load_digits()
+    order = np.random.default_rng(0).permutation(len(x))
+    return table.Table(len(x), {"digit": y[order]}, x[order], test_from=len(x) - DIGITS_TEST, path="the embedded digits")
+
+
+def _prepare(arguments: argparse.Namespace) -> tabular.Prepared:
+    if arguments.data is None:
+        if arguments.target is not None or arguments.task != "auto":
+            raise ValueError("--target and --task are for a data file, and the embedded digits have a fixed target")
+        return tabular.prepare(digits(), "digit", seed=arguments.seed)
+    read = table.read(arguments.data)
+    target = arguments.target
+    if target is None:
+        if Path(arguments.data).suffix.lower() != ".npz":
+            raise ValueError(f"--target must name the column of {arguments.data} to learn (columns: {', '.join(read.columns)})")
+        target = "y"
+    return tabular.prepare(read, target, arguments.task, arguments.seed)
+
+
+def _build(arguments: argparse.Namespace, data: tabular.Prepared) -> tuple[MLP, Any, str]:
+    classes = isinstance(data.target, tabular.Classes)
+    keep_prob = arguments.keep_prob
+    if keep_prob is None:
+        keep_prob = 0.8 if classes and arguments.hidden else 1.0
+    sizes = (data.train[0].shape[1], *arguments.hidden, data.target.outputs)
+    net = MLP(sizes, keep_prob=keep_prob, seed=arguments.seed)
+    rate = {} if arguments.learning_rate is None else {"learning_rate": arguments.learning_rate}
+    return net, OPTIMIZERS[arguments.optimizer](**rate), "softmax_cross_entropy" if classes else "l2"
+
+
+def report(net: MLP, data: tabular.Prepared) -> str:
+    """The table: one line a part, and for a regression two plain models on the test rows beside it."""
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    if isinstance(data.target, tabular.Classes):
+        trainer = Trainer(net, loss=net.loss)
+        lines = [["", "rows", "loss", "accuracy"]]
+        for name, (x, y) in parts.items():
+            reached = trainer.evaluate(x, y)
+            lines.append([name, f"{len(y):,}", f"{reached['loss']:.4f}", f"{reached['accuracy']:.2%}"])
+        common = np.bincount(data.train[1]).argmax()
+        lines.append(["test, most frequent class", f"{len(data.test[1]):,}", "", f"{np.mean(data.test[1] == common):.2%}"])
+        return aligned(lines, left=1)
+    amount = data.target
+    lines = [[f"in units of {amount.name}", "rows", "MAE", "RMSE", "R^2"]]
+    for name, (x, y) in parts.items():
+        lines.append(_errors(name, amount.decode(net.predict(x)), amount.decode(y)))
+    x, y = data.test
+    lines.append(_errors("test, least squares", amount.decode(_least_squares(*data.train, x)), amount.decode(y)))
+    lines.append(_errors("test, training median", np.full(len(y), np.median(amount.decode(data.train[1]))), amount.decode(y)))
+    return aligned(lines, left=1)
+
+
+def _errors(name: str, predicted: np.ndarray, y: np.ndarray) -> list[str]:
+    error = predicted - y
+    spread = np.square(y - y.mean()).sum()
+    fit = f"{1.0 - np.square(error).sum() / spread:.3f}" if spread > 0 else ""
+    sizes = (np.abs(error).mean(), np.sqrt(np.square(error).mean()))
+    return [name, f"{len(y):,}", *(f"{size:,.0f}" if size >= 1000 else f"{size:.4g}" for size in sizes), fit]
+
+
+def _least_squares(x_train: np.ndarray, y_train: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def with_one(x: np.ndarray) -> np.ndarray:
+        return np.column_stack([x, np.ones(len(x))]).astype(np.float64)
+
+    return with_one(x) @ np.linalg.lstsq(with_one(x_train), y_train.astype(np.float64), rcond=None)[0]
+
+
+def _machine() -> str:
+    if backend.name == "numpy":
+        return "NumPy kernels"
+    from . import _config
+
+    config = _config.describe()
+    threads = config["threads"]
+    return f"{config['isa']}, {threads} thread{'s' * (threads != 1)}"
+
+
+def _after_interrupt(out: str | None, net: MLP, data: tabular.Prepared, last: LastEpoch) -> str:
+    if not last.epoch:
+        return "interrupted before the first epoch was complete; nothing was saved"
+    if not out:
+        return f"interrupted after epoch {last.epoch}; nothing was saved, because --out was not given"
+    last.restore(net)
+    io.save(out, net, data.metadata())
+    return f"interrupted after epoch {last.epoch}, whose weights are saved in {out}"
