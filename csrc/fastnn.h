@@ -95,10 +95,12 @@ size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matri
              struct fnn_vector weight, double margin, const struct fnn_matrix *gradient, double *loss);
 
 /* ------------------------------------------------------------------------------------------------------------------ the machine */
-const char *fnn_isa(void);                           /* name of the instruction set in use */
-int fnn_use_isa(const char *name);                   /* 0, or -1 if this build or CPU lacks it; not while kernels run */
+const char *fnn_isa(void);                           /* name of the instruction set in use; fnn_use_isa comes before anything else */
+int fnn_use_isa(const char *name);                   /* NULL: the best; 0, or -1 if this build or CPU lacks it; not while kernels run */
 const char *fnn_isa_name(int index);                 /* names of all instruction sets of this build, NULL after the last */
 int fnn_isa_usable(int index);                       /* whether this CPU can run it */
+void fnn_set_threads(int threads, int cpus);           /* a job may use, the caller's included; processors there are for them */
+int fnn_threads(void);
 double fnn_fma_peak(enum fnn_dtype dtype, double seconds);    /* flop/s of one thread: independent multiply-adds in registers */
 double fnn_stream_bandwidth(size_t bytes, double seconds);    /* byte/s of a = b + s * c over three arrays of `bytes`; < 0: no memory */
 

@@ -1,135 +1,172 @@
-/* Matrix products of a linear layer, free of instruction sets: blocking, packing, and what happens to each tile.
+/* Matrix products of a linear layer, free of instruction sets: which operand is packed, how work is cut, what runs on which thread.
  *
- * Operands are packed into panels as wide as the register tile, so the micro-kernel reads both with unit stride and any layout
- * (C, Fortran, transposed, strided) is read in place. Each sum runs over k in order, in blocks of BLOCK_K, whatever the sizes of
- * the other blocks: the bits of a result do not depend on how the work is cut. */
+ * The register tile reads a at any strides, and rows of b with unit stride. A panel of b, as wide as a tile, is packed just before the
+ * tiles that use it, so it stays in the second-level cache and its rows do not fall into the same cache sets, which rows a
+ * power of two apart do. With few rows of a, packing would cost more than it saves, and b is read where it is.
+ *
+ * Every sum runs over k in order, whatever the blocks, tiles and threads: the bits of a result depend on none of them. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels.h"
+#include "pool.h"
 
 enum {
-    BLOCK_K = 512,               /* a panel of each operand stays in the first-level cache */
-    BLOCK_A_BYTES = 256 * 1024,  /* packed rows stay in the second-level cache */
-    BLOCK_B_BYTES = 4096 * 1024, /* packed columns stay in the third-level cache */
+    MOST_K = 1024,           /* terms summed in registers before y is touched: a packed panel of so many rows fits any second-level cache */
+    DIRECT_TILES = 2,        /* up to so many tiles of rows read b in place rather than packed */
+    PREFETCH_ROWS = 12,      /* of b read in place: its rows are far apart, which hardware does not foresee */
+    PACK_A_COLUMNS = 256,    /* columns of y from which a copy of a in tile order is worth its making */
+    FLOPS_A_THREAD = 2000000, /* less work than this is not worth a second thread */
+    SMALL_WORKSPACE = 16384, /* on the stack, when it is enough */
     ALIGNMENT = 64
 };
 
-struct operand { /* element (r, c) of a factor, as fnn_panel defines it */
-    const struct fnn_matrix *data, *gate;
-    double scale;
-};
+static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+static ptrdiff_t rounded_up(ptrdiff_t n, ptrdiff_t step) { return (n + step - 1) / step * step; }
 
-struct product { /* y = a b, then what fnn_tile says */
+/* Start of part `index` of `parts` nearly equal parts of n. */
+static ptrdiff_t part(ptrdiff_t n, ptrdiff_t index, ptrdiff_t parts) { return n / parts * index + smaller(index, n % parts); }
+
+static char *at(const struct fnn_matrix *m, ptrdiff_t size, ptrdiff_t row, ptrdiff_t column)
+{
+    return (char *)m->data + (row * m->row_stride + column * m->column_stride) * size;
+}
+
+struct product { /* y = a b, then bias, ReLU and dropout */
+    const struct fnn_real_kernels *kernels;
     enum fnn_dtype dtype;
-    struct operand a, b;
-    const struct fnn_matrix *y;
+    struct fnn_matrix a, b, y;
     struct fnn_vector bias;
     int relu;
     const struct fnn_dropout *dropout;
-    struct fnn_vector column_sums; /* of b; or data NULL */
+
+    /* The plan, made by plan_product. */
+    ptrdiff_t size, lanes;               /* bytes of an element, elements of a vector */
+    ptrdiff_t k_block, k_blocks;         /* terms of a block, blocks */
+    ptrdiff_t row_tiles, panel;          /* tiles of rows; columns of a panel */
+    ptrdiff_t row_parts, column_parts;   /* tasks are row_parts x column_parts */
+    ptrdiff_t panel_bytes, a_bytes, bias_bytes;
+    int direct, pack_a;                  /* b is read in place; a is copied into tile order */
+    char *panels, *a_packed, *bias_packed;
 };
 
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t rounded_up(ptrdiff_t n, ptrdiff_t step) { return (n + step - 1) / step * step; }
-
-static void *at(const struct fnn_matrix *m, enum fnn_dtype dtype, ptrdiff_t row, ptrdiff_t column)
+static size_t plan_product(struct product *p)
 {
-    return (char *)m->data + (row * m->row_stride + column * m->column_stride) * (ptrdiff_t)fnn_size(dtype);
+    const struct fnn_real_kernels *kernels = p->kernels;
+    const ptrdiff_t m = p->y.rows, n = p->y.columns, k = p->a.columns, size = (ptrdiff_t)fnn_size(p->dtype);
+    p->size = size;
+    p->lanes = kernels->lanes;
+    p->row_tiles = larger(1, (m + kernels->most_rows - 1) / kernels->most_rows);
+    p->panel = kernels->vectors[smaller(larger(m, 1), kernels->most_rows)] * kernels->lanes;
+    p->direct = p->b.column_stride == 1 && p->row_tiles <= DIRECT_TILES;
+    p->k_blocks = p->direct ? 1 : larger(1, (k + MOST_K - 1) / MOST_K);
+    p->k_block = larger(1, (k + p->k_blocks - 1) / p->k_blocks);
+    p->pack_a = n >= PACK_A_COLUMNS && p->row_tiles > DIRECT_TILES;
+
+    const double threads_wanted = 1.0 + 2.0 * (double)m * (double)n * (double)k / FLOPS_A_THREAD;
+    const ptrdiff_t threads = threads_wanted < fnn_threads() ? (ptrdiff_t)threads_wanted : fnn_threads();
+    p->column_parts = larger(1, smaller(threads, n / (2 * p->lanes)));
+    p->row_parts = larger(1, smaller(threads / p->column_parts, p->row_tiles));
+
+    p->panel_bytes = p->direct && n % p->lanes == 0 ? 0 : rounded_up(p->k_block * p->panel * size, ALIGNMENT);
+    p->a_bytes = p->pack_a ? rounded_up(m * k * size, ALIGNMENT) : 0;
+    p->bias_bytes = p->bias.data && (p->bias.stride != 1 || n % p->lanes) ? rounded_up(rounded_up(n, p->lanes) * size, ALIGNMENT) : 0;
+    return (size_t)(p->row_parts * p->column_parts * p->panel_bytes + p->a_bytes + p->bias_bytes);
 }
 
-/* Packs lanes [first, first + count) of `operand`, k in [k0, k0 + kc), panel after panel; lanes are rows, or columns if `columns`. */
-static void pack_block(const struct fnn_real_kernels *kernels, enum fnn_dtype dtype, const struct operand *operand, int columns,
-                       ptrdiff_t width, ptrdiff_t first, ptrdiff_t count, ptrdiff_t k0, ptrdiff_t kc, char *packed, char *sums)
+static void pack_tiles_of_a(void *context, int task)
 {
-    const ptrdiff_t size = (ptrdiff_t)fnn_size(dtype);
-    const struct fnn_matrix *data = operand->data, *gate = operand->gate;
-    for (ptrdiff_t lane = 0; lane < count; lane += width, packed += width * kc * size) {
-        const ptrdiff_t row = columns ? k0 : first + lane, column = columns ? first + lane : k0;
-        struct fnn_panel panel = {
-            .data = at(data, dtype, row, column),
-            .lane_stride = columns ? data->column_stride : data->row_stride,
-            .k_stride = columns ? data->row_stride : data->column_stride,
-            .scale = operand->scale,
-            .sum = sums ? sums + lane * size : NULL,
+    const struct product *p = context;
+    const ptrdiff_t m = p->y.rows, k = p->a.columns, tasks = p->row_parts * p->column_parts;
+    for (ptrdiff_t t = part(p->row_tiles, task, tasks); t < part(p->row_tiles, task + 1, tasks); t++) {
+        const ptrdiff_t row = part(m, t, p->row_tiles), rows = part(m, t + 1, p->row_tiles) - row;
+        p->kernels->pack(at(&p->a, p->size, row, 0), p->a.row_stride, p->a.column_stride, rows, rows, k, p->a_packed + row * k * p->size);
+    }
+}
+
+/* One panel of columns against all tiles of rows of a task. */
+static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdiff_t last_tile, ptrdiff_t column, ptrdiff_t columns, char *packed)
+{
+    const ptrdiff_t m = p->y.rows, k = p->a.columns, size = p->size;
+    const int in_place = p->direct && columns % p->lanes == 0;
+    for (ptrdiff_t block = 0; block < p->k_blocks; block++) {
+        const ptrdiff_t k0 = block * p->k_block, depth = smaller(p->k_block, k - k0), last = block == p->k_blocks - 1;
+        struct fnn_tile tile = {
+            .k = depth,
+            .columns = columns,
+            .y_row = p->y.row_stride,
+            .y_column = p->y.column_stride,
+            .accumulate = block > 0,
+            .relu = last && p->relu,
+            .bias = last && p->bias.data ? (p->bias_packed ? p->bias_packed : (char *)p->bias.data) + column * size : NULL,
         };
-        if (gate) {
-            panel.gate = at(gate, dtype, row, column);
-            panel.gate_lane_stride = columns ? gate->column_stride : gate->row_stride;
-            panel.gate_k_stride = columns ? gate->row_stride : gate->column_stride;
+        if (in_place) {
+            tile.b = at(&p->b, size, k0, column);
+            tile.b_k = p->b.row_stride;
+            tile.prefetch = PREFETCH_ROWS * p->b.row_stride;
+        } else {
+            tile.b = packed;
+            tile.b_k = rounded_up(columns, p->lanes);
+            p->kernels->pack(at(&p->b, size, k0, column), p->b.column_stride, p->b.row_stride, tile.b_k, columns, depth, packed);
         }
-        kernels->pack(&panel, width, smaller(width, count - lane), kc, packed);
-    }
-}
-
-struct plan { /* block sizes of one product, and the parts of its workspace in bytes */
-    ptrdiff_t kc, mc, nc, a_bytes, b_bytes, line_bytes;
-};
-
-static struct plan plan_of(const struct product *p)
-{
-    const struct fnn_real_kernels *kernels = &fnn_active()->real[p->dtype];
-    const ptrdiff_t size = (ptrdiff_t)fnn_size(p->dtype), mr = kernels->mr, nr = kernels->nr, k = p->a.data->columns;
-    struct plan plan = {.kc = smaller(k > 0 ? k : 1, BLOCK_K)};
-    plan.mc = smaller(rounded_up(p->y->rows, mr), rounded_up(BLOCK_A_BYTES / (plan.kc * size), mr));
-    plan.nc = smaller(rounded_up(p->y->columns, nr), rounded_up(BLOCK_B_BYTES / (plan.kc * size), nr));
-    plan.a_bytes = rounded_up(plan.mc * plan.kc * size, ALIGNMENT);
-    plan.b_bytes = rounded_up(plan.nc * plan.kc * size, ALIGNMENT);
-    plan.line_bytes = rounded_up(plan.nc * size, ALIGNMENT);
-    return plan;
-}
-
-static size_t workspace_of(const struct product *p)
-{
-    const struct plan plan = plan_of(p);
-    return (size_t)(plan.a_bytes + plan.b_bytes + 2 * plan.line_bytes);
-}
-
-static void multiply(const struct product *p, char *workspace)
-{
-    const struct fnn_real_kernels *kernels = &fnn_active()->real[p->dtype];
-    const struct plan plan = plan_of(p);
-    const ptrdiff_t size = (ptrdiff_t)fnn_size(p->dtype), mr = kernels->mr, nr = kernels->nr;
-    const ptrdiff_t m = p->y->rows, n = p->y->columns, k = p->a.data->columns;
-    char *a_packed = workspace, *b_packed = a_packed + plan.a_bytes, *bias = b_packed + plan.b_bytes, *sums = bias + plan.line_bytes;
-
-    for (ptrdiff_t n0 = 0; n0 < n; n0 += plan.nc) {
-        const ptrdiff_t columns = smaller(plan.nc, n - n0);
-        if (p->bias.data) fnn_copy_strided(columns, (size_t)size, (const char *)p->bias.data + n0 * p->bias.stride * size, p->bias.stride, bias, 1);
-        memset(sums, 0, (size_t)plan.line_bytes);
-        for (ptrdiff_t k0 = 0; k0 == 0 || k0 < k; k0 += plan.kc) {
-            const ptrdiff_t depth = smaller(plan.kc, k - k0);
-            pack_block(kernels, p->dtype, &p->b, 1, nr, n0, columns, k0, depth, b_packed, p->column_sums.data ? sums : NULL);
-            struct fnn_tile tile = {
-                .row_stride = p->y->row_stride,
-                .column_stride = p->y->column_stride,
-                .accumulate = k0 > 0,
-                .finish = k0 + plan.kc >= k,
-                .relu = p->relu,
-            };
-            for (ptrdiff_t m0 = 0; m0 < m; m0 += plan.mc) {
-                const ptrdiff_t rows = smaller(plan.mc, m - m0);
-                pack_block(kernels, p->dtype, &p->a, 0, mr, m0, rows, k0, depth, a_packed, NULL);
-                for (ptrdiff_t c = 0; c < columns; c += nr)
-                    for (ptrdiff_t r = 0; r < rows; r += mr) {
-                        tile.y = at(p->y, p->dtype, m0 + r, n0 + c);
-                        tile.rows = smaller(mr, rows - r);
-                        tile.columns = smaller(nr, columns - c);
-                        tile.bias = p->bias.data ? bias + c * size : NULL;
-                        kernels->tile(depth, a_packed + r * depth * size, b_packed + c * depth * size, &tile);
-                    }
-                if (tile.finish && p->dropout) {
-                    struct fnn_matrix part = *p->y;
-                    part.data = at(p->y, p->dtype, m0, n0);
-                    part.rows = rows;
-                    part.columns = columns;
-                    fnn_dropout_part(kernels, p->dtype, &part, &part, p->dropout, m0, n0);
-                }
+        for (ptrdiff_t t = first_tile; t < last_tile; t++) {
+            const ptrdiff_t row = part(m, t, p->row_tiles);
+            tile.rows = part(m, t + 1, p->row_tiles) - row;
+            if (p->pack_a) {
+                tile.a = p->a_packed + (row * k + k0 * tile.rows) * size;
+                tile.a_row = 1;
+                tile.a_k = tile.rows;
+            } else {
+                tile.a = at(&p->a, size, row, k0);
+                tile.a_row = p->a.row_stride;
+                tile.a_k = p->a.column_stride;
             }
+            tile.y = at(&p->y, size, row, column);
+            if (tile.rows > 0) p->kernels->tile(&tile);
         }
-        if (p->column_sums.data)
-            fnn_copy_strided(columns, (size_t)size, sums, 1, (char *)p->column_sums.data + n0 * p->column_sums.stride * size, p->column_sums.stride);
     }
+}
+
+static void multiply_part(void *context, int task)
+{
+    const struct product *p = context;
+    const ptrdiff_t n = p->y.columns, unit = larger(p->lanes, 8), units = (n + unit - 1) / unit; /* dropout draws eight columns at a time */
+    const ptrdiff_t row_part = task / p->column_parts, column_part = task % p->column_parts;
+    const ptrdiff_t first_tile = part(p->row_tiles, row_part, p->row_parts), last_tile = part(p->row_tiles, row_part + 1, p->row_parts);
+    const ptrdiff_t first = unit * part(units, column_part, p->column_parts), end = smaller(n, unit * part(units, column_part + 1, p->column_parts));
+    char *packed = p->panels + task * p->panel_bytes;
+    const ptrdiff_t whole = end - end % p->lanes;
+    for (ptrdiff_t column = first; column < end;) {
+        /* Columns that do not fill a vector make a panel of their own when the rest is read in place. */
+        ptrdiff_t columns = smaller(p->panel, end - column);
+        if (p->direct && columns > p->lanes && columns % p->lanes) columns = smaller(columns, whole - column);
+        multiply_panel(p, first_tile, last_tile, column, columns, packed);
+        column += columns;
+    }
+    if (p->dropout) {
+        const ptrdiff_t row = part(p->y.rows, first_tile, p->row_tiles);
+        struct fnn_matrix region = p->y;
+        region.data = at(&p->y, p->size, row, first);
+        region.rows = part(p->y.rows, last_tile, p->row_tiles) - row;
+        region.columns = end - first;
+        fnn_dropout_part(p->kernels, p->dtype, &region, &region, p->dropout, row, first);
+    }
+}
+
+static void multiply(struct product *p, char *workspace)
+{
+    if (p->y.rows == 0 || p->y.columns == 0) return;
+    const int tasks = (int)(p->row_parts * p->column_parts);
+    p->a_packed = workspace;
+    p->bias_packed = p->bias_bytes ? workspace + p->a_bytes : NULL;
+    p->panels = workspace + p->a_bytes + p->bias_bytes;
+    if (p->bias_packed) {
+        memset(p->bias_packed, 0, (size_t)p->bias_bytes);
+        fnn_copy_strided(p->y.columns, (size_t)p->size, p->bias.data, p->bias.stride, p->bias_packed, 1);
+    }
+    if (p->pack_a) fnn_parallel(tasks, pack_tiles_of_a, p);
+    fnn_parallel(tasks, multiply_part, p);
 }
 
 static struct fnn_matrix transposed(const struct fnn_matrix *m)
@@ -137,33 +174,89 @@ static struct fnn_matrix transposed(const struct fnn_matrix *m)
     return (struct fnn_matrix){m->data, m->columns, m->rows, m->column_stride, m->row_stride};
 }
 
+static const struct fnn_real_kernels *kernels_of(enum fnn_dtype dtype) { return &fnn_active()->real[dtype]; }
+
 size_t fnn_linear_forward(enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *w, struct fnn_vector b, int relu,
                           const struct fnn_dropout *dropout, const struct fnn_matrix *y)
 {
-    const struct product forward = {.dtype = dtype, .a = {x, NULL, 1.0}, .b = {w, NULL, 1.0}, .y = y, .bias = b, .relu = relu, .dropout = dropout};
-    const size_t bytes = workspace_of(&forward);
-    char *workspace = aligned_alloc(ALIGNMENT, bytes);
+    struct product forward = {kernels_of(dtype), dtype, *x, *w, *y, b, relu, dropout};
+    const size_t bytes = plan_product(&forward);
+    _Alignas(ALIGNMENT) char small[SMALL_WORKSPACE];
+    char *workspace = bytes <= SMALL_WORKSPACE ? small : aligned_alloc(ALIGNMENT, bytes);
     if (!workspace) return bytes;
+    const uint64_t saved = fnn_flush_begin();
     multiply(&forward, workspace);
-    free(workspace);
+    fnn_flush_end(saved);
+    if (workspace != small) free(workspace);
     return 0;
+}
+
+struct gating { /* dz and db from dy and a gate, cut by columns so that each column is summed in the order of rows */
+    const struct fnn_real_kernels *kernels;
+    const struct fnn_matrix *dy, *gate;
+    struct fnn_matrix dz; /* data NULL: not wanted, then there is no gate */
+    double scale;
+    ptrdiff_t size, parts;
+    char *sums, *rows; /* sums padded, one per column; two rows of scratch per part, for strided operands */
+};
+
+static void gate_part(void *context, int task)
+{
+    const struct gating *g = context;
+    const ptrdiff_t unit = 64, units = (g->dy->columns + unit - 1) / unit;
+    const ptrdiff_t first = unit * part(units, task, g->parts), end = smaller(g->dy->columns, unit * part(units, task + 1, g->parts));
+    char *dy_copy = g->rows + 2 * first * g->size, *gate_copy = dy_copy + (end - first) * g->size;
+    for (ptrdiff_t r = 0; r < g->dy->rows && first < end; r++) {
+        const char *dy = at(g->dy, g->size, r, first), *gate = g->gate ? at(g->gate, g->size, r, first) : NULL;
+        if (g->dy->column_stride != 1) {
+            fnn_copy_strided(end - first, (size_t)g->size, dy, g->dy->column_stride, dy_copy, 1);
+            dy = dy_copy;
+        }
+        if (gate && g->gate->column_stride != 1) {
+            fnn_copy_strided(end - first, (size_t)g->size, gate, g->gate->column_stride, gate_copy, 1);
+            gate = gate_copy;
+        }
+        g->kernels->gate(end - first, dy, gate, g->scale, g->dz.data ? at(&g->dz, g->size, r, first) : NULL, g->sums ? g->sums + first * g->size : NULL);
+    }
 }
 
 size_t fnn_linear_backward(enum fnn_dtype dtype, const struct fnn_matrix *dy, const struct fnn_matrix *x, const struct fnn_matrix *w,
                            const struct fnn_matrix *gate, double scale, const struct fnn_matrix *dx, const struct fnn_matrix *dw,
                            struct fnn_vector db)
 {
-    const struct fnn_matrix w_t = transposed(w), x_t = transposed(x), no_rows = {NULL, 0, dy->columns, 0, 1};
-    const struct operand dz = {dy, gate, scale};
-    const struct product input = {.dtype = dtype, .a = dz, .b = {&w_t, NULL, 1.0}, .y = dx};
-    const struct product weight = {.dtype = dtype, .a = {&x_t, NULL, 1.0}, .b = dz, .y = dw->data ? dw : &no_rows, .column_sums = db};
-    const size_t input_bytes = dx->data ? workspace_of(&input) : 0, weight_bytes = dw->data || db.data ? workspace_of(&weight) : 0;
-    const size_t bytes = input_bytes > weight_bytes ? input_bytes : weight_bytes;
-    if (bytes == 0) return 0;
-    char *workspace = aligned_alloc(ALIGNMENT, bytes);
+    const struct fnn_real_kernels *kernels = kernels_of(dtype);
+    const ptrdiff_t size = (ptrdiff_t)fnn_size(dtype), n = dy->rows, o = dy->columns;
+    struct gating gating = {.kernels = kernels, .dy = dy, .gate = gate, .scale = scale, .size = size};
+    gating.parts = larger(1, smaller(n * o < 65536 ? 1 : fnn_threads(), o / 64));
+    struct fnn_matrix dz = *dy;
+    ptrdiff_t dz_bytes = 0;
+    if (gate) { /* rows of dz an odd number of cache lines apart */
+        dz.row_stride = rounded_up(o, ALIGNMENT / size) + ALIGNMENT / size;
+        dz.column_stride = 1;
+        dz_bytes = rounded_up(n * dz.row_stride * size, ALIGNMENT);
+    }
+    const ptrdiff_t line_bytes = rounded_up(o * size, ALIGNMENT);
+    const ptrdiff_t fixed_bytes = dz_bytes + 3 * line_bytes;
+
+    struct product input = {.kernels = kernels, .dtype = dtype, .a = dz, .b = transposed(w), .y = *dx};
+    struct product weight = {.kernels = kernels, .dtype = dtype, .a = transposed(x), .b = dz, .y = *dw};
+    const size_t input_bytes = dx->data ? plan_product(&input) : 0, weight_bytes = dw->data ? plan_product(&weight) : 0;
+    const size_t bytes = (size_t)fixed_bytes + (input_bytes > weight_bytes ? input_bytes : weight_bytes);
+    _Alignas(ALIGNMENT) char small[SMALL_WORKSPACE];
+    char *workspace = bytes <= SMALL_WORKSPACE ? small : aligned_alloc(ALIGNMENT, bytes);
     if (!workspace) return bytes;
-    if (input_bytes) multiply(&input, workspace);
-    if (weight_bytes) multiply(&weight, workspace);
-    free(workspace);
+    const uint64_t saved = fnn_flush_begin();
+
+    if (gate) gating.dz = input.a = weight.b = (struct fnn_matrix){workspace, n, o, dz.row_stride, 1};
+    gating.sums = db.data ? workspace + dz_bytes : NULL;
+    gating.rows = workspace + dz_bytes + line_bytes;
+    if (db.data) memset(gating.sums, 0, (size_t)line_bytes);
+    if (gate || db.data) fnn_parallel((int)gating.parts, gate_part, &gating);
+    if (db.data) fnn_copy_strided(o, (size_t)size, gating.sums, 1, db.data, db.stride);
+    if (dx->data) multiply(&input, workspace + fixed_bytes);
+    if (dw->data) multiply(&weight, workspace + fixed_bytes);
+
+    fnn_flush_end(saved);
+    if (workspace != small) free(workspace);
     return 0;
 }

@@ -7,24 +7,19 @@
 
 #include "fastnn.h"
 
-/* One packed panel: `lanes` <= width vectors of length k, interleaved as out[t * width + lane], missing lanes zero.
- * Element (lane, t) is data[lane * lane_stride + t * k_stride], and with a gate: gate <= 0 ? 0 : data * scale.
- * `sum`, if not NULL, gets each lane's elements added in the order of t (in dtype). */
-struct fnn_panel {
-    const void *data, *gate;
-    ptrdiff_t lane_stride, k_stride, gate_lane_stride, gate_k_stride;
-    double scale;
-    void *sum;
-};
-
-/* What happens to a tile of the product on its way to memory. Tile (0, 0) is y[0]; rows < mr and columns < nr cut it at the edges. */
+/* One tile of y = a b: `rows` rows and `columns` columns, k terms a sum. Element (r, t) of a is a[r * a_row + t * a_k]; row t of b
+ * starts at b[t * b_k] and must be readable up to whole vectors. y gets the sum, added to what it holds if `accumulate`, then the
+ * bias (readable up to whole vectors; NULL for none), then ReLU. `prefetch` elements ahead of b are fetched (0: none). */
 struct fnn_tile {
+    ptrdiff_t k, rows, columns;
+    const void *a;
+    ptrdiff_t a_row, a_k;
+    const void *b;
+    ptrdiff_t b_k, prefetch;
     void *y;
-    ptrdiff_t row_stride, column_stride, rows, columns;
-    int accumulate;    /* add the product to y (later blocks of k) */
-    int finish;        /* last block of k: bias and relu apply */
-    const void *bias;  /* contiguous, `columns` long, or NULL */
-    int relu;
+    ptrdiff_t y_row, y_column;
+    int accumulate, relu;
+    const void *bias;
 };
 
 /* n samples of c scores each; columns contiguous, rows any stride. Returns sum_i share_i * loss_i. */
@@ -36,10 +31,15 @@ struct fnn_loss_rows {
     void *gradient;
 };
 
+enum { FNN_TILE_ROWS = 8 }; /* no instruction set has taller tiles */
+
 struct fnn_real_kernels {
-    ptrdiff_t mr, nr; /* rows and columns of the register tile */
-    void (*pack)(const struct fnn_panel *source, ptrdiff_t width, ptrdiff_t lanes, ptrdiff_t k, void *out);
-    void (*tile)(ptrdiff_t k, const void *a_panel, const void *b_panel, const struct fnn_tile *tile);
+    ptrdiff_t lanes;                    /* elements in a vector */
+    ptrdiff_t most_rows;                /* of a tile */
+    ptrdiff_t vectors[FNN_TILE_ROWS + 1]; /* the most vectors of columns a tile of so many rows may have; any smaller number fits too */
+    void (*pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride, ptrdiff_t width, ptrdiff_t lanes, ptrdiff_t k, void *packed);
+    void (*tile)(const struct fnn_tile *tile);
+    void (*gate)(ptrdiff_t n, const void *dy, const void *gate, double scale, void *out, void *sum);
     void (*map[FNN_MAPS])(ptrdiff_t n, void *const *arrays, const double *scalars);
     void (*dropout)(ptrdiff_t n, const void *x, void *y, const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column);
     double (*loss[FNN_LOSSES])(const struct fnn_loss_rows *rows);
@@ -52,7 +52,7 @@ struct fnn_kernels {
     struct fnn_real_kernels real[FNN_DTYPES];
 };
 
-extern const struct fnn_kernels fnn_portable;
+extern const struct fnn_kernels fnn_portable, fnn_avx2, fnn_avx512, fnn_neon; /* as far as this build has them */
 
 /* The table in use; chosen once at import. */
 const struct fnn_kernels *fnn_active(void);

@@ -50,6 +50,8 @@ cdef extern from "fastnn.h" nogil:
     int fnn_use_isa(const char *) noexcept
     const char *fnn_isa_name(int) noexcept
     int fnn_isa_usable(int) noexcept
+    void fnn_set_threads(int, int) noexcept
+    int fnn_threads() noexcept
     double fnn_fma_peak(fnn_dtype, double) noexcept
     double fnn_stream_bandwidth(size_t, double) noexcept
 
@@ -517,11 +519,25 @@ def isas():
     return found
 
 
-def use_isa(str name):
-    """Switch kernels; for tests and benchmarks, while no kernel runs."""
-    if fnn_use_isa(name.encode()) != 0:
-        usable = ", ".join(known for known, works in isas().items() if works)
-        raise ValueError(f"fastnn: instruction set must be one this CPU runs ({usable}), got {name!r}")
+def use_isa(name):
+    """Switch kernels, to the best this CPU runs for None; at import, and in tests and benchmarks while no kernel runs."""
+    cdef bytes encoded = b"" if name is None else name.encode()
+    if fnn_use_isa(NULL if name is None else <const char *>encoded) != 0:
+        usable = ", ".join([known for known, works in isas().items() if works])
+        raise ValueError(f"fastnn: instruction set must be one that this build has and this CPU runs ({usable}), got {name!r}")
+
+
+def set_threads(int threads, int cpus):
+    """Threads a kernel may use, the caller's included, and the processors there are for them."""
+    fnn_set_threads(threads, cpus)
+
+
+def threads():
+    """Threads a kernel may use."""
+    return fnn_threads()
+
+
+use_isa(None)
 
 
 def fma_peak(str dtype, double seconds):

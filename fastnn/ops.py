@@ -25,6 +25,10 @@ except ImportError as error:
         "Python from another folder than the sources), or set FASTNN_BACKEND=numpy to run everything on NumPy"
     ) from error
 
+from ._config import configure
+
+configure()
+
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 __all__ = [

@@ -1,84 +1,155 @@
-/* Matrix product building blocks: packing a panel, and one register tile of FNN_MR rows by NR = FNN_NV * LANES columns. */
+/* Matrix product building blocks: packing a panel, the register tile, and the gradient's gate. Sums over k run in order with one
+ * accumulator an element, so the bits of an element depend neither on the shape of the tile that it falls in nor on threads. */
 
-#define MR FNN_MR
-#define NR (FNN_NV * LANES)
+/* Interleaves of the lower and the upper halves of two vectors: L rounds of them transpose a 2^L square. */
+#if FNN_VECTOR_BYTES == 64 && FNN_IS_F32
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif (FNN_VECTOR_BYTES == 64 && !FNN_IS_F32) || (FNN_VECTOR_BYTES == 32 && FNN_IS_F32)
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#elif (FNN_VECTOR_BYTES == 32 && !FNN_IS_F32) || (FNN_VECTOR_BYTES == 16 && FNN_IS_F32)
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#else
+#define LOW 0, 2
+#define HIGH 1, 3
+#endif
 
-static inline REAL FN(gated)(const struct fnn_panel *p, ptrdiff_t lane, ptrdiff_t t)
+static inline __attribute__((always_inline)) void FN(transpose)(const REAL *from, ptrdiff_t stride, REAL *to, ptrdiff_t to_stride)
 {
-    const REAL value = ((const REAL *)p->data)[lane * p->lane_stride + t * p->k_stride];
-    if (!p->gate) return value;
-    const REAL gate = ((const REAL *)p->gate)[lane * p->gate_lane_stride + t * p->gate_k_stride];
-    const REAL scaled = value * (REAL)p->scale;
-    return gate <= 0 ? (REAL)0 : scaled;
+    VECTOR v[LANES], w[LANES];
+    FNN_UNROLL for (int l = 0; l < LANES; l++) v[l] = *(const VECTOR_U *)(from + l * stride);
+    FNN_UNROLL for (int round = 1; round < LANES; round *= 2) {
+        FNN_UNROLL for (int l = 0; l < LANES / 2; l++) {
+            w[2 * l] = __builtin_shufflevector(v[l], v[l + LANES / 2], LOW);
+            w[2 * l + 1] = __builtin_shufflevector(v[l], v[l + LANES / 2], HIGH);
+        }
+        FNN_UNROLL for (int l = 0; l < LANES; l++) v[l] = w[l];
+    }
+    FNN_UNROLL for (int l = 0; l < LANES; l++) *(VECTOR_U *)(to + l * to_stride) = v[l];
 }
 
-static void FN(pack)(const struct fnn_panel *p, ptrdiff_t width, ptrdiff_t lanes, ptrdiff_t k, void *packed)
+/* out[t * width + lane] = data[lane * lane_stride + t * k_stride] for lanes < width, k values each; lanes from `lanes` on are zero. */
+static void FN(pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride, ptrdiff_t width, ptrdiff_t lanes, ptrdiff_t k, void *packed)
 {
-    REAL *restrict out = (REAL *)packed;
-    REAL *sum = (REAL *)p->sum;
-    if (lanes < width) memset(out, 0, (size_t)(width * k) * sizeof(REAL));
-    for (ptrdiff_t t = 0; t < k; t++) {
-        REAL *line = out + t * width;
-        if (!p->gate && p->lane_stride == 1) {
-            memcpy(line, (const REAL *)p->data + t * p->k_stride, (size_t)lanes * sizeof(REAL));
-        } else {
-            for (ptrdiff_t lane = 0; lane < lanes; lane++) line[lane] = FN(gated)(p, lane, t);
+    const REAL *from = (const REAL *)data;
+    REAL *out = (REAL *)packed;
+    if (lane_stride == 1) {
+        const ptrdiff_t whole = lanes - lanes % LANES;
+        for (ptrdiff_t t = 0; t < k; t++, from += k_stride, out += width) {
+            for (ptrdiff_t l = 0; l < whole; l += LANES) *(VECTOR_U *)(out + l) = *(const VECTOR_U *)(from + l);
+            for (ptrdiff_t l = whole; l < lanes; l++) out[l] = from[l];
+            for (ptrdiff_t l = lanes; l < width; l++) out[l] = 0;
         }
-        if (sum)
-            for (ptrdiff_t lane = 0; lane < lanes; lane++) sum[lane] += line[lane];
-    }
-}
-
-/* Tile leaves through here when it is cut by an edge or y's columns are apart: element by element, same operations. */
-static void FN(finish_slowly)(const REAL *product, const struct fnn_tile *tile)
-{
-    for (ptrdiff_t r = 0; r < tile->rows; r++) {
-        REAL *y = (REAL *)tile->y + r * tile->row_stride;
-        for (ptrdiff_t c = 0; c < tile->columns; c++) {
-            REAL value = product[r * NR + c];
-            if (tile->accumulate) value = y[c * tile->column_stride] + value;
-            if (tile->finish) {
-                if (tile->bias) value = value + ((const REAL *)tile->bias)[c];
-                if (tile->relu) value = value <= 0 ? (REAL)0 : value;
-            }
-            y[c * tile->column_stride] = value;
-        }
-    }
-}
-
-static void FN(tile)(ptrdiff_t k, const void *a_panel, const void *b_panel, const struct fnn_tile *tile)
-{
-    const REAL *a = (const REAL *)a_panel, *b = (const REAL *)b_panel;
-    VECTOR sum[MR][FNN_NV];
-    for (int r = 0; r < MR; r++)
-        for (int v = 0; v < FNN_NV; v++) sum[r][v] = (VECTOR){0};
-    for (ptrdiff_t t = 0; t < k; t++, a += MR, b += NR) {
-        VECTOR line[FNN_NV];
-        for (int v = 0; v < FNN_NV; v++) line[v] = *(const VECTOR_U *)(b + v * LANES);
-        for (int r = 0; r < MR; r++) {
-            const VECTOR left = a[r] - (VECTOR){0};
-            for (int v = 0; v < FNN_NV; v++) sum[r][v] = FNN_FMA(left, line[v], sum[r][v]);
-        }
-    }
-    if (tile->rows < MR || tile->columns < NR || tile->column_stride != 1) {
-        REAL product[MR * NR];
-        for (int r = 0; r < MR; r++)
-            for (int v = 0; v < FNN_NV; v++) *(VECTOR_U *)(product + r * NR + v * LANES) = sum[r][v];
-        FN(finish_slowly)(product, tile);
         return;
     }
-    const REAL *bias = tile->finish ? (const REAL *)tile->bias : NULL;
-    for (int r = 0; r < MR; r++) {
-        REAL *y = (REAL *)tile->y + r * tile->row_stride;
-        for (int v = 0; v < FNN_NV; v++) {
+    ptrdiff_t lane = 0;
+    if (k_stride == 1) {
+        for (; lane + LANES <= lanes; lane += LANES) {
+            ptrdiff_t t = 0;
+            for (; t + LANES <= k; t += LANES) FN(transpose)(from + lane * lane_stride + t, lane_stride, out + t * width + lane, width);
+            for (; t < k; t++)
+                for (ptrdiff_t l = lane; l < lane + LANES; l++) out[t * width + l] = from[l * lane_stride + t];
+        }
+    }
+    for (ptrdiff_t t = 0; t < k; t++) {
+        for (ptrdiff_t l = lane; l < lanes; l++) out[t * width + l] = from[l * lane_stride + t * k_stride];
+        for (ptrdiff_t l = lanes > lane ? lanes : lane; l < width; l++) out[t * width + l] = 0;
+    }
+}
+
+/* A tile leaves through here when columns are missing or y's columns are apart: element by element, same operations. */
+static void FN(finish_slowly)(const REAL *product, ptrdiff_t width, const struct fnn_tile *tile)
+{
+    for (ptrdiff_t r = 0; r < tile->rows; r++) {
+        REAL *y = (REAL *)tile->y + r * tile->y_row;
+        for (ptrdiff_t c = 0; c < tile->columns; c++) {
+            REAL value = product[r * width + c];
+            if (tile->accumulate) value = y[c * tile->y_column] + value;
+            if (tile->bias) value = value + ((const REAL *)tile->bias)[c];
+            if (tile->relu) value = value <= 0 ? (REAL)0 : value;
+            y[c * tile->y_column] = value;
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, const int vectors, const struct fnn_tile *tile)
+{
+    VECTOR sum[FNN_MOST_ROWS][FNN_MOST_VECTORS];
+    const REAL *row[FNN_MOST_ROWS], *b = (const REAL *)tile->b;
+    const ptrdiff_t a_k = tile->a_k, b_k = tile->b_k;
+    FNN_UNROLL for (int r = 0; r < rows; r++) {
+        row[r] = (const REAL *)tile->a + r * tile->a_row;
+        FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = (VECTOR){0};
+    }
+    for (ptrdiff_t t = 0, at = 0; t < tile->k; t++, at += a_k, b += b_k) {
+        VECTOR line[FNN_MOST_VECTORS];
+        FNN_OPAQUE(at); /* or the compiler keeps a moving pointer a row, runs out of registers, and spills */
+        FNN_UNROLL for (int v = 0; v < vectors; v++) {
+            line[v] = *(const VECTOR_U *)(b + v * LANES);
+            if (tile->prefetch) __builtin_prefetch(b + tile->prefetch + v * LANES);
+        }
+        FNN_UNROLL for (int r = 0; r < rows; r++) {
+            const VECTOR left = row[r][at] - (VECTOR){0};
+            FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = FNN_FMA(left, line[v], sum[r][v]);
+        }
+    }
+    if (tile->columns != vectors * LANES || tile->y_column != 1) {
+        REAL product[FNN_MOST_ROWS * FNN_MOST_VECTORS * LANES];
+        FNN_UNROLL for (int r = 0; r < rows; r++)
+            FNN_UNROLL for (int v = 0; v < vectors; v++) *(VECTOR_U *)(product + (r * vectors + v) * LANES) = sum[r][v];
+        FN(finish_slowly)(product, vectors * LANES, tile);
+        return;
+    }
+    const REAL *bias = (const REAL *)tile->bias;
+    FNN_UNROLL for (int r = 0; r < rows; r++) {
+        REAL *y = (REAL *)tile->y + r * tile->y_row;
+        FNN_UNROLL for (int v = 0; v < vectors; v++) {
             VECTOR value = sum[r][v];
             if (tile->accumulate) value = *(const VECTOR_U *)(y + v * LANES) + value;
             if (bias) value = value + *(const VECTOR_U *)(bias + v * LANES);
-            if (tile->finish && tile->relu) value = (VECTOR)((__typeof__(value <= value))value & ~(value <= (VECTOR){0}));
+            if (tile->relu) value = (VECTOR)((__typeof__(value <= value))value & ~(value <= (VECTOR){0}));
             *(VECTOR_U *)(y + v * LANES) = value;
         }
     }
 }
 
-#undef MR
-#undef NR
+#define SHAPE(rows, vectors) \
+    static void FN(tile_##rows##_##vectors)(const struct fnn_tile *tile) { FN(tile_of)(rows, vectors, tile); }
+FNN_SHAPES(SHAPE)
+#undef SHAPE
+
+/* tile->rows and the number of vectors that tile->columns fill, rounded up, must be a shape of this instruction set. */
+static void FN(tile)(const struct fnn_tile *tile)
+{
+#define SHAPE(rows, vectors) [rows][vectors] = FN(tile_##rows##_##vectors),
+    static void (*const shapes[FNN_MOST_ROWS + 1][FNN_MOST_VECTORS + 1])(const struct fnn_tile *) = {FNN_SHAPES(SHAPE)};
+#undef SHAPE
+    shapes[tile->rows][(tile->columns + LANES - 1) / LANES](tile);
+}
+
+/* dz = gate <= 0 ? 0 : dy * scale for n neighbours (dy itself without a gate), and sum += dz; out or sum may be NULL. */
+static void FN(gate)(ptrdiff_t n, const void *dy_data, const void *gate_data, double scale_exact, void *out_data, void *sum_data)
+{
+    const REAL *dy = (const REAL *)dy_data, *gate = (const REAL *)gate_data;
+    REAL *restrict out = (REAL *)out_data, *restrict sum = (REAL *)sum_data;
+    const REAL scale = (REAL)scale_exact;
+    if (gate && sum) {
+        for (ptrdiff_t c = 0; c < n; c++) {
+            REAL scaled = dy[c] * scale, dz = gate[c] <= 0 ? (REAL)0 : scaled;
+            out[c] = dz;
+            sum[c] += dz;
+        }
+    } else if (gate) {
+        for (ptrdiff_t c = 0; c < n; c++) {
+            REAL scaled = dy[c] * scale;
+            out[c] = gate[c] <= 0 ? (REAL)0 : scaled;
+        }
+    } else if (sum) {
+        for (ptrdiff_t c = 0; c < n; c++) sum[c] += dy[c];
+    }
+}
+
+#undef LOW
+#undef HIGH

@@ -2,7 +2,9 @@
  *
  *   FNN_ISA               suffix of every symbol, and the name in the table: portable, avx2, avx512, neon
  *   FNN_VECTOR_BYTES      bytes of a vector register
- *   FNN_MR, FNN_NV        rows, and vectors a row, of the matrix tile: FNN_MR * FNN_NV accumulators must fit the register file
+ *   FNN_MOST_ROWS, FNN_MOST_VECTORS, FNN_VECTORS, FNN_SHAPES(X)
+ *                         the matrix tiles: X(rows, vectors) for every shape, whose rows * vectors accumulators, a row of vectors and one
+ *                         broadcast must fit the register file; FNN_VECTORS lists the most vectors for 0, 1, 2 ... rows
  *   FNN_FMA_F32/F64(a, b, c)  a * b + c on vectors, fused where the instruction set has it
  *
  * and, before this, any target pragma. The symbols here are static but for the table.
@@ -30,6 +32,9 @@
 #else
 #define FNN_INDEPENDENT _Pragma("GCC ivdep")
 #endif
+
+#define FNN_UNROLL _Pragma("GCC unroll 16")
+#define FNN_OPAQUE(variable) __asm__("" : "+r"(variable))
 
 #define REAL float
 #define BITS int32_t
@@ -62,7 +67,8 @@
 #define FNN_NAME(name, type) FNN_PASTE3(name, type, FNN_ISA)
 #define FNN_REAL_TABLE(type, bytes)                                                                                                        \
     {                                                                                                                                      \
-        .mr = FNN_MR, .nr = FNN_NV * (FNN_VECTOR_BYTES / (bytes)), .pack = FNN_NAME(pack, type), .tile = FNN_NAME(tile, type),             \
+        .lanes = FNN_VECTOR_BYTES / (bytes), .most_rows = FNN_MOST_ROWS, .vectors = FNN_VECTORS, .pack = FNN_NAME(pack, type),              \
+        .tile = FNN_NAME(tile, type), .gate = FNN_NAME(gate, type),                                                                        \
         .map = {[FNN_RELU_FORWARD] = FNN_NAME(relu_forward, type), [FNN_RELU_BACKWARD] = FNN_NAME(relu_backward, type),                    \
                 [FNN_LEAKY_FORWARD] = FNN_NAME(leaky_forward, type), [FNN_LEAKY_BACKWARD] = FNN_NAME(leaky_backward, type),                \
                 [FNN_TANH_FORWARD] = FNN_NAME(tanh_forward, type), [FNN_TANH_BACKWARD] = FNN_NAME(tanh_backward, type),                    \

@@ -1,0 +1,25 @@
+/* The thread pool: a few workers that run numbered tasks of one job at a time.
+ *
+ * A worker that has nothing to do spins for SPIN_NANOSECONDS, so that calls in close succession find it awake (waking a sleeping thread
+ * takes tens of microseconds), then sleeps: nothing spins while idle. Workers start at the first job that wants them, are joined before a
+ * fork and start again, in parent and child, when next wanted. A second thread that calls while a job runs does its own tasks
+ * itself: results never depend on who runs a task. Workers treat subnormal numbers as zero, as fnn_flush_begin does. */
+#ifndef FNN_POOL_H
+#define FNN_POOL_H
+
+#include <stdint.h>
+
+enum { FNN_MOST_THREADS = 256 };
+
+/* Threads a job may use, the caller included; `cpus` that the process may run on: with fewer than threads, no one spins. */
+void fnn_set_threads(int threads, int cpus);
+int fnn_threads(void);
+
+/* run(context, task) for task = 0 .. tasks - 1, each once, spread over the pool; returns when all are done. */
+void fnn_parallel(int tasks, void (*run)(void *context, int task), void *context);
+
+/* Subnormals in arguments and results count as zero between begin and end, on the calling thread. */
+uint64_t fnn_flush_begin(void);
+void fnn_flush_end(uint64_t saved);
+
+#endif
