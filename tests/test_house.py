@@ -35,6 +35,8 @@ GUESTS = {
     "reference": {"backend"},
 }
 
+# Forges hostile files to show that they are refused.
+FORGERS = {"test_io.py"}
 FOREIGN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 RANDOM_STATE_FREE = {"default_rng", "Generator", "BitGenerator", "SeedSequence", "Philox", "PCG64"}
 OPTIONAL = ("tqdm", "safetensors", "matplotlib", "scipy", "sklearn", "torch", "pandas", "pytest", "hypothesis", "Cython")
@@ -103,7 +105,7 @@ def forbidden_python(folder: Path) -> list[str]:
     for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             reason = _forbidden(node)
-            if reason:
+            if reason and not ("pickle" in reason and path.name in FORGERS):
                 found.append(f"{path.relative_to(folder)}:{node.lineno}: {reason}")  # type: ignore[attr-defined]
     return found
 
@@ -257,6 +259,7 @@ PLANTED: list[tuple[Callable[[Path], list[str]], str, str, str]] = [
     (forbidden_python, "a.py", "from pickle import loads", "pickle"),
     (forbidden_python, "a.py", "def f(x):\n    return eval(x)", "eval("),
     (forbidden_python, "a.py", "exec('1')", "exec("),
+    (forbidden_python, "test_io.py", "import pickle\nexec('1')", "exec("),
     (forbidden_python, "a.py", "import numpy as np\nnp.load('a.npz', allow_pickle=True)", "allow_pickle"),
     (forbidden_python, "a.py", "import numpy as np\nnp.random.seed(0)", "global random state"),
     (forbidden_python, "a.py", "import numpy\nx = numpy.random.rand(3)", "global random state"),
