@@ -12,14 +12,15 @@
 #include <immintrin.h>
 #endif
 
-enum { SPIN_NANOSECONDS = 200000, PAUSES_A_LOOK = 64, CACHE_LINE = 128 };
+enum { SPIN_NANOSECONDS = 200000, PAUSES_A_LOOK = 64, PAUSES_BEFORE_YIELD = 20000, CACHE_LINE = 128 };
 
-/* `job` holds a counter in the upper bits and the number of tasks in the lower ones: a worker with no task in a job learns that from
- * this word alone and never touches the fields below it, which the next job may be writing already. */
-enum { TASK_BITS = 16 };
+/* `ticket` says in one word which job runs, how many tasks it has and which is next. Whoever moves it on by one has claimed that task,
+ * and only then looks at the fields below: a job ends when its claimed tasks are done, so a worker that comes late finds nothing
+ * left to claim and is not waited for. The caller claims tasks like everyone else, and does them all if nobody comes. */
+enum { NEXT_BITS = 16, MOST_TASKS = (1 << NEXT_BITS) - 1 };
 static struct {
-    _Alignas(CACHE_LINE) _Atomic uint64_t job;
-    _Alignas(CACHE_LINE) atomic_int remaining;
+    _Alignas(CACHE_LINE) _Atomic uint64_t ticket; /* job << 32 | tasks << 16 | next */
+    _Alignas(CACHE_LINE) atomic_int done;
     _Alignas(CACHE_LINE) void (*run)(void *, int);
     void *context;
     _Alignas(CACHE_LINE) atomic_int sleepers;
@@ -80,48 +81,49 @@ void fnn_flush_end(uint64_t saved)
 #endif
 }
 
-/* Waits for a job other than `seen`, spinning first. */
-static uint64_t next_job(uint64_t seen)
+static inline bool unclaimed(uint64_t ticket) { return (ticket & MOST_TASKS) < (ticket >> NEXT_BITS & MOST_TASKS); }
+
+/* Claims and runs tasks until the job has none left. */
+static void run_tasks(void)
 {
-    uint64_t job;
+    uint64_t ticket = atomic_load_explicit(&shared.ticket, memory_order_acquire);
+    while (unclaimed(ticket)) {
+        if (!atomic_compare_exchange_weak_explicit(&shared.ticket, &ticket, ticket + 1, memory_order_acq_rel, memory_order_acquire)) continue;
+        shared.run(shared.context, (int)(ticket & MOST_TASKS));
+        atomic_fetch_add_explicit(&shared.done, 1, memory_order_release);
+        ticket = atomic_load_explicit(&shared.ticket, memory_order_acquire);
+    }
+}
+
+/* Returns when there is a task to claim, or the pool stops: spins first, then sleeps. */
+static void await_tasks(void)
+{
     if (atomic_load_explicit(&spins, memory_order_relaxed)) {
         const int64_t until = nanoseconds() + SPIN_NANOSECONDS;
         do {
             for (int look = 0; look < PAUSES_A_LOOK; look++) {
-                job = atomic_load_explicit(&shared.job, memory_order_acquire);
-                if (job != seen || atomic_load_explicit(&shared.stop, memory_order_relaxed)) return job;
+                if (unclaimed(atomic_load_explicit(&shared.ticket, memory_order_relaxed))) return;
+                if (atomic_load_explicit(&shared.stop, memory_order_relaxed)) return;
                 pause_briefly();
             }
         } while (nanoseconds() < until);
     }
     pthread_mutex_lock(&sleep_lock);
     atomic_fetch_add(&shared.sleepers, 1);
-    while ((job = atomic_load(&shared.job)) == seen && !atomic_load(&shared.stop)) pthread_cond_wait(&wake, &sleep_lock);
+    while (!unclaimed(atomic_load(&shared.ticket)) && !atomic_load(&shared.stop)) pthread_cond_wait(&wake, &sleep_lock);
     atomic_fetch_sub(&shared.sleepers, 1);
     pthread_mutex_unlock(&sleep_lock);
-    return job;
 }
 
-struct start { /* of one worker; lives in `starts` until it is read */
-    int task;
-    uint64_t seen;
-};
-static struct start starts[FNN_MOST_THREADS];
-
-static void *work(void *argument)
+static void *work(void *unused)
 {
-    const struct start *start = argument;
-    const int task = start->task;
-    uint64_t seen = start->seen;
+    (void)unused;
     fnn_flush_begin();
-    for (;;) {
-        seen = next_job(seen);
-        if (atomic_load(&shared.stop)) return NULL;
-        if (task < (int)(seen & ((1 << TASK_BITS) - 1))) {
-            shared.run(shared.context, task);
-            atomic_fetch_sub_explicit(&shared.remaining, 1, memory_order_release);
-        }
+    while (!atomic_load(&shared.stop)) {
+        run_tasks();
+        await_tasks();
     }
+    return NULL;
 }
 
 static void wake_sleepers(void)
@@ -160,8 +162,7 @@ static int start_workers(int count)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main program's */
     while (worker_count < count) {
-        starts[worker_count] = (struct start){worker_count + 1, atomic_load(&shared.job)};
-        if (pthread_create(&workers[worker_count], NULL, work, &starts[worker_count]) != 0) break;
+        if (pthread_create(&workers[worker_count], NULL, work, NULL) != 0) break;
         worker_count++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -182,25 +183,25 @@ int fnn_threads(void) { return atomic_load_explicit(&wanted_threads, memory_orde
 
 void fnn_parallel(int tasks, void (*run)(void *context, int task), void *context)
 {
-    int helpers = 0;
-    if (tasks > 1 && pthread_mutex_trylock(&busy) == 0) {
-        helpers = worker_count >= tasks - 1 ? tasks - 1 : start_workers(tasks - 1);
-        if (helpers == 0) pthread_mutex_unlock(&busy);
+    bool helped = false;
+    if (tasks > 1 && tasks <= MOST_TASKS && pthread_mutex_trylock(&busy) == 0) {
+        const int wanted = tasks < fnn_threads() ? tasks - 1 : fnn_threads() - 1;
+        helped = wanted > 0 && (worker_count >= wanted || start_workers(wanted) > 0);
+        if (!helped) pthread_mutex_unlock(&busy);
     }
-    if (helpers == 0) {
+    if (!helped) {
         for (int task = 0; task < tasks; task++) run(context, task);
         return;
     }
     shared.run = run;
     shared.context = context;
-    atomic_store_explicit(&shared.remaining, helpers, memory_order_relaxed);
-    const uint64_t count = (atomic_load_explicit(&shared.job, memory_order_relaxed) >> TASK_BITS) + 1;
-    atomic_store(&shared.job, count << TASK_BITS | (uint64_t)(helpers + 1));
+    atomic_store_explicit(&shared.done, 0, memory_order_relaxed);
+    const uint64_t job = (atomic_load_explicit(&shared.ticket, memory_order_relaxed) >> 2 * NEXT_BITS) + 1;
+    atomic_store(&shared.ticket, job << 2 * NEXT_BITS | (uint64_t)tasks << NEXT_BITS);
     wake_sleepers();
-    run(context, 0);
-    for (int task = helpers + 1; task < tasks; task++) run(context, task);
-    for (long looks = 0; atomic_load_explicit(&shared.remaining, memory_order_acquire) > 0; looks++) {
-        if (atomic_load_explicit(&spins, memory_order_relaxed) && looks < 20000) pause_briefly();
+    run_tasks();
+    for (long looks = 0; atomic_load_explicit(&shared.done, memory_order_acquire) < tasks; looks++) {
+        if (atomic_load_explicit(&spins, memory_order_relaxed) && looks < PAUSES_BEFORE_YIELD) pause_briefly();
         else sched_yield();
     }
     pthread_mutex_unlock(&busy);

@@ -1,9 +1,10 @@
 /* The thread pool: a few workers that run numbered tasks of one job at a time.
  *
  * A worker that has nothing to do spins for SPIN_NANOSECONDS, so that calls in close succession find it awake (waking a sleeping thread
- * takes tens of microseconds), then sleeps: nothing spins while idle. Workers start at the first job that wants them, are joined before a
- * fork and start again, in parent and child, when next wanted. A second thread that calls while a job runs does its own tasks
- * itself: results never depend on who runs a task. Workers treat subnormal numbers as zero, as fnn_flush_begin does. */
+ * takes tens of microseconds), then sleeps: nothing spins while idle. The caller works too and waits for no worker that has not begun
+ * a task, so a busy machine slows a call down no further than to the speed of one thread. Workers start at the first job that
+ * wants them, are joined before a fork and start again, in parent and child, when next wanted. A second thread that calls while a job
+ * runs does its tasks itself: results never depend on who runs a task. Workers treat subnormal numbers as zero, as fnn_flush_begin does. */
 #ifndef FNN_POOL_H
 #define FNN_POOL_H
 
