@@ -14,7 +14,7 @@
 enum {
     MOST_K = 1024,           /* terms summed in registers before y is touched: a packed panel of so many rows fits any second-level cache */
     DIRECT_TILES = 2,        /* up to so many tiles of rows read b in place rather than packed */
-    PREFETCH_ROWS = 12,      /* of b read in place: its rows are far apart, which hardware does not foresee */
+    PREFETCH_ROWS = 12,      /* of b read in place: its rows may lie further apart than hardware looks ahead */
     PACK_A_COLUMNS = 256,    /* columns of y from which a copy of a in tile order is worth its making */
     FLOPS_A_THREAD = 2000000, /* less work than this is not worth a second thread */
     SMALL_WORKSPACE = 16384, /* on the stack, when it is enough */
@@ -62,7 +62,7 @@ static size_t plan_product(struct product *p)
     p->direct = p->b.column_stride == 1 && p->row_tiles <= DIRECT_TILES;
     p->k_blocks = p->direct ? 1 : larger(1, (k + MOST_K - 1) / MOST_K);
     p->k_block = larger(1, (k + p->k_blocks - 1) / p->k_blocks);
-    p->pack_a = n >= PACK_A_COLUMNS && p->row_tiles > DIRECT_TILES;
+    p->pack_a = n >= PACK_A_COLUMNS && p->row_tiles > DIRECT_TILES && p->a.column_stride != 1;
 
     const double threads_wanted = 1.0 + 2.0 * (double)m * (double)n * (double)k / FLOPS_A_THREAD;
     const ptrdiff_t threads = threads_wanted < fnn_threads() ? (ptrdiff_t)threads_wanted : fnn_threads();
@@ -86,7 +86,8 @@ static void pack_tiles_of_a(void *context, int task)
 }
 
 /* One panel of columns against all tiles of rows of a task. */
-static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdiff_t last_tile, ptrdiff_t column, ptrdiff_t columns, char *packed)
+static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdiff_t last_tile, ptrdiff_t column, ptrdiff_t columns,
+                           const char *next_panel, char *packed)
 {
     const ptrdiff_t m = p->y.rows, k = p->a.columns, size = p->size;
     const int in_place = p->direct && columns % p->lanes == 0;
@@ -104,10 +105,13 @@ static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdif
         if (in_place) {
             tile.b = at(&p->b, size, k0, column);
             tile.b_k = p->b.row_stride;
-            tile.prefetch = PREFETCH_ROWS * p->b.row_stride;
+            tile.ahead = at(&p->b, size, k0 + PREFETCH_ROWS, column);
+            tile.ahead_k = p->b.row_stride;
         } else {
             tile.b = packed;
             tile.b_k = rounded_up(columns, p->lanes);
+            tile.ahead = p->b.column_stride != 1 ? NULL : last ? next_panel : at(&p->b, size, k0 + depth, column);
+            tile.ahead_k = p->b.row_stride;
             p->kernels->pack(at(&p->b, size, k0, column), p->b.column_stride, p->b.row_stride, tile.b_k, columns, depth, packed);
         }
         for (ptrdiff_t t = first_tile; t < last_tile; t++) {
@@ -124,6 +128,7 @@ static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdif
             }
             tile.y = at(&p->y, size, row, column);
             if (tile.rows > 0) p->kernels->tile(&tile);
+            if (!in_place) tile.ahead = NULL; /* the first tile has fetched what is packed next */
         }
     }
 }
@@ -141,8 +146,9 @@ static void multiply_part(void *context, int task)
         /* Columns that do not fill a vector make a panel of their own when the rest is read in place. */
         ptrdiff_t columns = smaller(p->panel, end - column);
         if (p->direct && columns > p->lanes && columns % p->lanes) columns = smaller(columns, whole - column);
-        multiply_panel(p, first_tile, last_tile, column, columns, packed);
-        column += columns;
+        const ptrdiff_t next = column + columns;
+        multiply_panel(p, first_tile, last_tile, column, columns, next < end ? at(&p->b, p->size, 0, next) : NULL, packed);
+        column = next;
     }
     if (p->dropout) {
         const ptrdiff_t row = part(p->y.rows, first_tile, p->row_tiles);

@@ -9,13 +9,16 @@
 
 /* One tile of y = a b: `rows` rows and `columns` columns, k terms a sum. Element (r, t) of a is a[r * a_row + t * a_k]; row t of b
  * starts at b[t * b_k] and must be readable up to whole vectors. y gets the sum, added to what it holds if `accumulate`, then the
- * bias (readable up to whole vectors; NULL for none), then ReLU. `prefetch` elements ahead of b are fetched (0: none). */
+ * bias (readable up to whole vectors; NULL for none), then ReLU. While summing, the cache lines of
+ * a row of as many columns at ahead[t * ahead_k] are fetched, unless it is NULL: what will be wanted next. */
 struct fnn_tile {
     ptrdiff_t k, rows, columns;
     const void *a;
     ptrdiff_t a_row, a_k;
     const void *b;
-    ptrdiff_t b_k, prefetch;
+    ptrdiff_t b_k;
+    const void *ahead;
+    ptrdiff_t ahead_k;
     void *y;
     ptrdiff_t y_row, y_column;
     int accumulate, relu;

@@ -35,6 +35,10 @@ static void FN(pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride
 {
     const REAL *from = (const REAL *)data;
     REAL *out = (REAL *)packed;
+    if (lane_stride == 1 && lanes == FNN_MOST_ROWS && width == lanes) {
+        for (ptrdiff_t t = 0; t < k; t++) memcpy(out + t * FNN_MOST_ROWS, from + t * k_stride, FNN_MOST_ROWS * sizeof(REAL));
+        return;
+    }
     if (lane_stride == 1) {
         const ptrdiff_t whole = lanes - lanes % LANES;
         for (ptrdiff_t t = 0; t < k; t++, from += k_stride, out += width) {
@@ -77,8 +81,8 @@ static void FN(finish_slowly)(const REAL *product, ptrdiff_t width, const struct
 static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, const int vectors, const struct fnn_tile *tile)
 {
     VECTOR sum[FNN_MOST_ROWS][FNN_MOST_VECTORS];
-    const REAL *row[FNN_MOST_ROWS], *b = (const REAL *)tile->b;
-    const ptrdiff_t a_k = tile->a_k, b_k = tile->b_k;
+    const REAL *row[FNN_MOST_ROWS], *b = (const REAL *)tile->b, *ahead = (const REAL *)tile->ahead;
+    const ptrdiff_t a_k = tile->a_k, b_k = tile->b_k, ahead_k = tile->ahead_k;
     FNN_UNROLL for (int r = 0; r < rows; r++) {
         row[r] = (const REAL *)tile->a + r * tile->a_row;
         FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = (VECTOR){0};
@@ -88,8 +92,9 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
         FNN_OPAQUE(at); /* or the compiler keeps a moving pointer a row, runs out of registers, and spills */
         FNN_UNROLL for (int v = 0; v < vectors; v++) {
             line[v] = *(const VECTOR_U *)(b + v * LANES);
-            if (tile->prefetch) __builtin_prefetch(b + tile->prefetch + v * LANES);
+            if (ahead) __builtin_prefetch(ahead + v * LANES);
         }
+        if (ahead) ahead += ahead_k;
         FNN_UNROLL for (int r = 0; r < rows; r++) {
             const VECTOR left = row[r][at] - (VECTOR){0};
             FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = FNN_FMA(left, line[v], sum[r][v]);
