@@ -2,7 +2,7 @@
 
 * `FASTNN_ISA=portable|avx2|avx512|neon` forces an instruction set; one that this build or CPU lacks fails the import.
 * `FASTNN_NUM_THREADS`, else `OMP_NUM_THREADS`, gives the number of threads; else it is the number of processors the process may run on,
-  by affinity and by the quota of its control group. `set_num_threads` goes before all of them.
+  by affinity and by the quota of its control group. `set_num_threads`, and `threadpoolctl.threadpool_limits`, go before all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from . import _core, checks
+from . import _core, _threadpools, checks
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
@@ -82,3 +82,4 @@ def configure() -> None:
                 f"(got {isa!r})"
             ) from None
     set_num_threads(None)
+    _threadpools.announce()
