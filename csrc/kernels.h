@@ -8,8 +8,8 @@
 #include "fastnn.h"
 
 /* One tile of y = a b: `rows` rows and `columns` columns, k terms a sum. Element (r, t) of a is a[r * a_row + t * a_k]; row t of b
- * starts at b[t * b_k] and must be readable up to whole vectors. y gets the sum, added to what it holds if `accumulate`, then the
- * bias (readable up to whole vectors; NULL for none), then ReLU. `prefetch` elements ahead of b are fetched (0: none). */
+ * starts at b[t * b_k] and must be readable up to whole vectors. y gets the sum, which starts from what it holds if `accumulate`, plus
+ * the bias (readable up to whole vectors; NULL for none), then ReLU. `prefetch` elements ahead of b are fetched (0: none). */
 struct fnn_tile {
     ptrdiff_t k, rows, columns;
     const void *a;
