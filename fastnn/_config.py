@@ -54,19 +54,22 @@ def _quota() -> float | None:
             limit, period = _CGROUP_V2.read_text().split()
         else:
             limit, period = (path.read_text().strip() for path in _CGROUP_V1)
-        return None if limit == "max" or int(limit) <= 0 else int(limit) / int(period)
+        return None if limit == "max" or int(limit) <= 0 or int(period) <= 0 else int(limit) / int(period)
     except (OSError, ValueError):
         return None
 
 
 def _default_threads() -> int:
-    for name in ("FASTNN_NUM_THREADS", "OMP_NUM_THREADS"):
-        text = os.environ.get(name, "").split(",")[0].strip()  # OMP_NUM_THREADS may list nesting levels
-        if text.isdigit() and 1 <= int(text) <= 256:
-            return int(text)
-        if text and name == "FASTNN_NUM_THREADS":
-            raise ImportError(f"fastnn: environment variable FASTNN_NUM_THREADS must be an integer in 1..256 (got {text!r})")
-    return min(available_cpus(), 256)
+    own = os.environ.get("FASTNN_NUM_THREADS", "").strip()
+    if own and _count(own) is None:
+        raise ImportError(f"fastnn: environment variable FASTNN_NUM_THREADS must be an integer in 1..256 (got {own!r})")
+    # OMP_NUM_THREADS may list nesting levels; what is wrong with it is for OpenMP to say.
+    openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return _count(own) or _count(openmp) or min(available_cpus(), 256)
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 10 and 1 <= int(text) <= 256 else None
 
 
 def configure() -> None:
