@@ -2,7 +2,7 @@
 
 * `FASTNN_ISA=portable|avx2|avx512|neon` forces an instruction set; one that this build or CPU lacks fails the import.
 * `FASTNN_NUM_THREADS`, else `OMP_NUM_THREADS`, gives the number of threads; else it is the number of processors the process may run on,
-  by affinity and by the quota of its control group. `set_num_threads` goes before all of them.
+  by affinity and by the quota of its control group. `set_num_threads`, and `threadpoolctl.threadpool_limits`, go before all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from . import _core, checks
+from . import _core, _threadpools, checks
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
@@ -54,19 +54,22 @@ def _quota() -> float | None:
             limit, period = _CGROUP_V2.read_text().split()
         else:
             limit, period = (path.read_text().strip() for path in _CGROUP_V1)
-        return None if limit == "max" or int(limit) <= 0 else int(limit) / int(period)
+        return None if limit == "max" or int(limit) <= 0 or int(period) <= 0 else int(limit) / int(period)
     except (OSError, ValueError):
         return None
 
 
 def _default_threads() -> int:
-    for name in ("FASTNN_NUM_THREADS", "OMP_NUM_THREADS"):
-        text = os.environ.get(name, "").split(",")[0].strip()  # OMP_NUM_THREADS may list nesting levels
-        if text.isdigit() and 1 <= int(text) <= 256:
-            return int(text)
-        if text and name == "FASTNN_NUM_THREADS":
-            raise ImportError(f"fastnn: environment variable FASTNN_NUM_THREADS must be an integer in 1..256 (got {text!r})")
-    return min(available_cpus(), 256)
+    own = os.environ.get("FASTNN_NUM_THREADS", "").strip()
+    if own and _count(own) is None:
+        raise ImportError(f"fastnn: environment variable FASTNN_NUM_THREADS must be an integer in 1..256 (got {own!r})")
+    # OMP_NUM_THREADS may list nesting levels; what is wrong with it is for OpenMP to say.
+    openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return _count(own) or _count(openmp) or min(available_cpus(), 256)
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 10 and 1 <= int(text) <= 256 else None
 
 
 def configure() -> None:
@@ -82,3 +85,4 @@ def configure() -> None:
                 f"(got {isa!r})"
             ) from None
     set_num_threads(None)
+    _threadpools.announce()

@@ -22,7 +22,7 @@ GENERATED = "_core.c"
 # From the ground up. A module imports from its own floor and from those below.
 FLOORS = (
     {"checks", "_core"},
-    {"ops", "reference", "arrays", "_config"},
+    {"ops", "reference", "arrays", "_config", "_threadpools"},
     {"backend"},
     {"init", "preprocessing", "losses", "optimizers", "schedules", "layers", "text", "model", "trainer", "callbacks", "history",
      "io", "export"},
@@ -32,7 +32,7 @@ FLOORS = (
 
 # Doors with a list of guests: everyone else reaches the kernels through `backend`.
 GUESTS = {
-    "_core": {"ops", "_config", "trainer", "benchmark", "__init__"},
+    "_core": {"ops", "_config", "_threadpools", "trainer", "benchmark", "__init__"},
     "ops": {"backend", "__init__"},
     "reference": {"backend"},
 }
@@ -41,7 +41,7 @@ GUESTS = {
 FORGERS = {"test_io.py"}
 FOREIGN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 RANDOM_STATE_FREE = {"default_rng", "Generator", "BitGenerator", "SeedSequence", "Philox", "PCG64"}
-OPTIONAL = ("tqdm", "safetensors", "matplotlib", "scipy", "sklearn", "torch", "pandas", "pytest", "hypothesis", "Cython")
+OPTIONAL = ("tqdm", "safetensors", "matplotlib", "scipy", "sklearn", "torch", "pandas", "pytest", "hypothesis", "Cython", "threadpoolctl")
 
 
 def floor_of(module: str) -> int | None:

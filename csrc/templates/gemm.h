@@ -1,5 +1,5 @@
 /* Matrix product building blocks: packing a panel, the register tile, and the gradient's gate. Sums over k run in order with one
- * accumulator an element, so the bits of an element depend neither on the shape of the tile that it falls in nor on threads. */
+ * accumulator an element, so the bits of an element depend neither on the shape of the tile that it falls in nor on blocks or threads. */
 
 /* Interleaves of the lower and the upper halves of two vectors: L rounds of them transpose a 2^L square. */
 #if FNN_VECTOR_BYTES == 64 && FNN_IS_F32
@@ -63,14 +63,20 @@ static void FN(pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride
     }
 }
 
-/* A tile leaves through here when columns are missing or y's columns are apart: element by element, same operations. */
+/* A tile comes and leaves through these two when columns are missing or y's columns are apart: element by element, same operations. */
+static void FN(start_slowly)(REAL *product, ptrdiff_t width, const struct fnn_tile *tile)
+{
+    memset(product, 0, (size_t)(tile->rows * width) * sizeof *product);
+    for (ptrdiff_t r = 0; r < tile->rows; r++)
+        for (ptrdiff_t c = 0; c < tile->columns; c++) product[r * width + c] = ((const REAL *)tile->y)[r * tile->y_row + c * tile->y_column];
+}
+
 static void FN(finish_slowly)(const REAL *product, ptrdiff_t width, const struct fnn_tile *tile)
 {
     for (ptrdiff_t r = 0; r < tile->rows; r++) {
         REAL *y = (REAL *)tile->y + r * tile->y_row;
         for (ptrdiff_t c = 0; c < tile->columns; c++) {
             REAL value = product[r * width + c];
-            if (tile->accumulate) value = y[c * tile->y_column] + value;
             if (tile->bias) value = value + ((const REAL *)tile->bias)[c];
             if (tile->relu) value = value <= 0 ? (REAL)0 : value;
             y[c * tile->y_column] = value;
@@ -87,6 +93,16 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
         row[r] = (const REAL *)tile->a + r * tile->a_row;
         FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = (VECTOR){0};
     }
+    /* A block of k goes on where the last one stopped, so that the order of a sum does not depend on blocks. */
+    const int slow = tile->columns != vectors * LANES || tile->y_column != 1;
+    REAL product[FNN_MOST_ROWS * FNN_MOST_VECTORS * LANES];
+    if (tile->accumulate) {
+        if (slow) FN(start_slowly)(product, vectors * LANES, tile);
+        const REAL *from = slow ? product : (const REAL *)tile->y;
+        const ptrdiff_t stride = slow ? vectors * LANES : tile->y_row;
+        FNN_UNROLL for (int r = 0; r < rows; r++)
+            FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = *(const VECTOR_U *)(from + r * stride + v * LANES);
+    }
     for (ptrdiff_t t = 0, at = 0; t < tile->k; t++, at += a_k, b += b_k) {
         VECTOR line[FNN_MOST_VECTORS];
         FNN_OPAQUE(at); /* or the compiler keeps a moving pointer a row, runs out of registers, and spills */
@@ -100,8 +116,7 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
             FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = FNN_FMA(left, line[v], sum[r][v]);
         }
     }
-    if (tile->columns != vectors * LANES || tile->y_column != 1) {
-        REAL product[FNN_MOST_ROWS * FNN_MOST_VECTORS * LANES];
+    if (slow) {
         FNN_UNROLL for (int r = 0; r < rows; r++)
             FNN_UNROLL for (int v = 0; v < vectors; v++) *(VECTOR_U *)(product + (r * vectors + v) * LANES) = sum[r][v];
         FN(finish_slowly)(product, vectors * LANES, tile);
@@ -112,7 +127,6 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
         REAL *y = (REAL *)tile->y + r * tile->y_row;
         FNN_UNROLL for (int v = 0; v < vectors; v++) {
             VECTOR value = sum[r][v];
-            if (tile->accumulate) value = *(const VECTOR_U *)(y + v * LANES) + value;
             if (bias) value = value + *(const VECTOR_U *)(bias + v * LANES);
             if (tile->relu) value = (VECTOR)((__typeof__(value <= value))value & ~(value <= (VECTOR){0}));
             *(VECTOR_U *)(y + v * LANES) = value;
