@@ -236,7 +236,7 @@ n = 4096
 x = np.ones((64, n), "f"); w = np.ones((n, n), "f"); y = np.full((64, n), 7, "f"); dw = np.full((n, n), 7, "f")
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, hard))
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**16, hard))
 try:
     if "{function}" == "linear_forward": ops.linear_forward(x, w, out=y)
     else: ops.linear_backward(y, x, w, need_dx=False, out=(None, dw, np.zeros(n, "f")))
