@@ -74,17 +74,17 @@ void fnn_dropout_part(const struct fnn_real_kernels *kernels, enum fnn_dtype dty
     enum { SPAN = 256 };
     double buffer[SPAN];
     const size_t size = fnn_size(dtype);
+    if (x->column_stride == 1 && y->column_stride == 1) {
+        kernels->dropout(x->rows, x->columns, x->data, x->row_stride, y->data, y->row_stride, dropout, row, column);
+        return;
+    }
     for (ptrdiff_t r = 0; r < x->rows; r++) {
         const char *from = (const char *)x->data + r * x->row_stride * (ptrdiff_t)size;
         char *to = (char *)y->data + r * y->row_stride * (ptrdiff_t)size;
-        if (x->column_stride == 1 && y->column_stride == 1) {
-            kernels->dropout(x->columns, from, to, dropout, row + r, column);
-            continue;
-        }
         for (ptrdiff_t c = 0; c < x->columns; c += SPAN) {
             const ptrdiff_t length = x->columns - c < SPAN ? x->columns - c : SPAN;
             fnn_copy_strided(length, size, from + c * x->column_stride * (ptrdiff_t)size, x->column_stride, buffer, 1);
-            kernels->dropout(length, buffer, buffer, dropout, row + r, column + c);
+            kernels->dropout(1, length, buffer, 0, buffer, 0, dropout, row + r, column + c);
             fnn_copy_strided(length, size, buffer, 1, to + c * y->column_stride * (ptrdiff_t)size, y->column_stride);
         }
     }

@@ -131,12 +131,20 @@ static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdif
             if (!in_place) tile.ahead = NULL; /* the first tile has fetched what is packed next */
         }
     }
+    if (p->dropout) { /* while the panel is in the first-level cache */
+        const ptrdiff_t row = part(m, first_tile, p->row_tiles);
+        struct fnn_matrix region = p->y;
+        region.data = at(&p->y, size, row, column);
+        region.rows = part(m, last_tile, p->row_tiles) - row;
+        region.columns = columns;
+        fnn_dropout_part(p->kernels, p->dtype, &region, &region, p->dropout, row, column);
+    }
 }
 
 static void multiply_part(void *context, int task)
 {
     const struct product *p = context;
-    const ptrdiff_t n = p->y.columns, unit = larger(p->lanes, 8), units = (n + unit - 1) / unit; /* dropout draws eight columns at a time */
+    const ptrdiff_t n = p->y.columns, unit = p->lanes, units = (n + unit - 1) / unit;
     const ptrdiff_t row_part = task / p->column_parts, column_part = task % p->column_parts;
     const ptrdiff_t first_tile = part(p->row_tiles, row_part, p->row_parts), last_tile = part(p->row_tiles, row_part + 1, p->row_parts);
     const ptrdiff_t first = unit * part(units, column_part, p->column_parts), end = smaller(n, unit * part(units, column_part + 1, p->column_parts));
@@ -149,14 +157,6 @@ static void multiply_part(void *context, int task)
         const ptrdiff_t next = column + columns;
         multiply_panel(p, first_tile, last_tile, column, columns, next < end ? at(&p->b, p->size, 0, next) : NULL, packed);
         column = next;
-    }
-    if (p->dropout) {
-        const ptrdiff_t row = part(p->y.rows, first_tile, p->row_tiles);
-        struct fnn_matrix region = p->y;
-        region.data = at(&p->y, p->size, row, first);
-        region.rows = part(p->y.rows, last_tile, p->row_tiles) - row;
-        region.columns = end - first;
-        fnn_dropout_part(p->kernels, p->dtype, &region, &region, p->dropout, row, first);
     }
 }
 

@@ -44,7 +44,8 @@ struct fnn_real_kernels {
     void (*tile)(const struct fnn_tile *tile);
     void (*gate)(ptrdiff_t n, const void *dy, const void *gate, double scale, void *out, void *sum);
     void (*map[FNN_MAPS])(ptrdiff_t n, void *const *arrays, const double *scalars);
-    void (*dropout)(ptrdiff_t n, const void *x, void *y, const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column);
+    void (*dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x, ptrdiff_t x_stride, void *y, ptrdiff_t y_stride,
+                    const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column);
     double (*loss[FNN_LOSSES])(const struct fnn_loss_rows *rows);
     double (*multiply_adds)(ptrdiff_t repeats, double seed); /* does repeats * fma_flops flop */
     ptrdiff_t fma_flops;
@@ -60,7 +61,7 @@ extern const struct fnn_kernels fnn_portable, fnn_avx2, fnn_avx512, fnn_neon; /*
 /* The table in use; chosen once at import. */
 const struct fnn_kernels *fnn_active(void);
 
-/* fnn_dropout of a part of a matrix whose corner is (row, column) of the whole; column is a multiple of 8. Rows that are not
+/* fnn_dropout of a part of a matrix whose corner is (row, column) of the whole. Rows that are not
  * contiguous pass through a buffer of a few hundred elements. */
 void fnn_dropout_part(const struct fnn_real_kernels *kernels, enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *y,
                       const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column);

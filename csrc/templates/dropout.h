@@ -1,8 +1,9 @@
-/* Inverted dropout of n neighbours in one row, starting at `column` (a multiple of 8). x may be exactly y.
+/* Inverted dropout of a matrix whose rows are contiguous and whose corner is (row, column) of the whole. x may be exactly y.
  *
  * Draws are made for DRAW_GROUPS counters at a time, one counter a 64-bit lane: products of 32-bit words need 64 bits, and the junk
  * that stays in the upper halves is harmless because only the lower halves are multiplied. Eight 16-bit draws a counter become as many
- * 16-bit masks in memory, which are widened to the element type as they are used. */
+ * 16-bit masks in memory, which are widened to the element type as they are used. Counters run through the groups of eight of row
+ * after row, so narrow matrices waste no draws. */
 #ifndef FNN_DROPOUT_SHARED
 #define FNN_DROPOUT_SHARED
 #define DRAW_LANES (FNN_VECTOR_BYTES / 8)
@@ -25,15 +26,33 @@ typedef uint16_t FNN_PASTE3(halves, v, FNN_ISA) __attribute__((vector_size(FNN_V
 #define WORDS_HIGH 1, 3
 #endif
 
-/* kept[j] = -1 where the draw of neighbour 8 * group + j is below the threshold, else 0; threshold < 65536. */
-static void FNN_PASTE3(draw, u16, FNN_ISA)(uint32_t group, uint32_t row, const struct fnn_dropout *dropout, int16_t kept[8 * DRAW_GROUPS])
+/* kept[8 * l + j] = -1 where draw j of the counter in lane l is below the threshold, else 0; threshold < 65536. Lanes take the groups
+ * from `group` on in rows of `width` groups from `row` on. */
+static void FNN_PASTE3(draw, u16, FNN_ISA)(ptrdiff_t group, ptrdiff_t width, uint64_t first_group, uint64_t row,
+                                           const struct fnn_dropout *dropout, int16_t kept[8 * DRAW_GROUPS])
 {
     WORDS c0[DRAW_VECTORS], c1[DRAW_VECTORS], c2[DRAW_VECTORS], c3[DRAW_VECTORS];
+    uint64_t groups[DRAW_GROUPS], rows[DRAW_GROUPS];
+    const int one_row = group + DRAW_GROUPS <= width;
+    for (int lane = 0; lane < DRAW_GROUPS && !one_row; lane++) {
+        groups[lane] = first_group + (uint64_t)group;
+        rows[lane] = row;
+        if (++group == width) {
+            group = 0;
+            row++;
+        }
+    }
     const WORDS zero = {0}, low_half = zero + 0xFFFFFFFFu, m0 = zero + FNN_PHILOX_M0, m1 = zero + FNN_PHILOX_M1;
     uint32_t k0 = (uint32_t)dropout->seed, k1 = (uint32_t)(dropout->seed >> 32);
     FNN_UNROLL for (int v = 0; v < DRAW_VECTORS; v++) {
-        FNN_UNROLL for (int l = 0; l < DRAW_LANES; l++) c0[v][l] = (uint32_t)(group + (uint32_t)(v * DRAW_LANES + l));
-        c1[v] = zero + row;
+        if (one_row) { /* the usual case, without a detour over memory */
+            FNN_UNROLL for (int l = 0; l < DRAW_LANES; l++) c0[v][l] = (uint64_t)(v * DRAW_LANES + l);
+            c0[v] += first_group + (uint64_t)group;
+            c1[v] = zero + row;
+        } else {
+            memcpy(&c0[v], groups + v * DRAW_LANES, sizeof c0[v]);
+            memcpy(&c1[v], rows + v * DRAW_LANES, sizeof c1[v]);
+        }
         c2[v] = zero + (uint32_t)dropout->stream;
         c3[v] = zero + (dropout->stream >> 32);
     }
@@ -60,28 +79,43 @@ static void FNN_PASTE3(draw, u16, FNN_ISA)(uint32_t group, uint32_t row, const s
 }
 #endif
 
-typedef int16_t FN(narrow_mask) __attribute__((vector_size(FNN_VECTOR_BYTES / sizeof(REAL) * sizeof(int16_t)), may_alias));
+typedef int16_t FN(narrow_mask) __attribute__((vector_size(FNN_VECTOR_BYTES / sizeof(REAL) * sizeof(int16_t)), may_alias, aligned(2)));
 typedef BITS FN(mask) __attribute__((vector_size(FNN_VECTOR_BYTES)));
 
-static void FN(dropout)(ptrdiff_t n, const void *x_data, void *y_data, const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column)
+static void FN(dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x_data, ptrdiff_t x_stride, void *y_data, ptrdiff_t y_stride,
+                        const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column)
 {
     const REAL *x = (const REAL *)x_data;
     REAL *y = (REAL *)y_data;
     const REAL scale = (REAL)(65536.0 / dropout->threshold);
+    const ptrdiff_t skip = column % 8, width = columns > 0 ? (skip + columns + 7) / 8 : 0; /* draws before the first column, groups of a row */
     _Alignas(FNN_VECTOR_BYTES) int16_t kept[8 * DRAW_GROUPS];
     memset(kept, 0xFF, sizeof kept);
-    for (ptrdiff_t start = 0; start < n; start += 8 * DRAW_GROUPS) {
-        const ptrdiff_t length = n - start < 8 * DRAW_GROUPS ? n - start : 8 * DRAW_GROUPS;
-        if (dropout->threshold < 65536) FNN_PASTE3(draw, u16, FNN_ISA)((uint32_t)((column + start) / 8), (uint32_t)row, dropout, kept);
-        ptrdiff_t t = 0;
-        for (; t + LANES <= length; t += LANES) {
-            const FN(mask) keep = __builtin_convertvector(*(const FN(narrow_mask) *)(kept + t), FN(mask));
-            const VECTOR scaled = *(const VECTOR_U *)(x + start + t) * scale;
-            *(VECTOR_U *)(y + start + t) = (VECTOR)((FN(mask))scaled & keep);
-        }
-        for (; t < length; t++) {
-            const REAL scaled = x[start + t] * scale;
-            y[start + t] = kept[t] ? scaled : (REAL)0;
+    ptrdiff_t r = 0, g = 0; /* the group that comes next */
+    while (r < rows && width > 0) {
+        const ptrdiff_t first_row = r, first_group = g;
+        if (dropout->threshold < 65536)
+            FNN_PASTE3(draw, u16, FNN_ISA)(g, width, (uint64_t)(column / 8), (uint64_t)(row + r), dropout, kept);
+        r += (g + DRAW_GROUPS) / width;
+        g = (g + DRAW_GROUPS) % width;
+        /* The draws in runs that lie in one row; the first may belong to columns before ours. */
+        ptrdiff_t at_row = first_row, at = first_group > 0 ? 8 * first_group - skip : 0;
+        for (ptrdiff_t next = first_group > 0 ? 0 : skip; next < 8 * DRAW_GROUPS && at_row < rows; at_row++, at = 0) {
+            const ptrdiff_t left = 8 * DRAW_GROUPS - next, length = columns - at < left ? columns - at : left;
+            const int16_t *keep = kept + next;
+            const REAL *from = x + at_row * x_stride + at;
+            REAL *to = y + at_row * y_stride + at;
+            ptrdiff_t t = 0;
+            for (; t + LANES <= length; t += LANES) {
+                const FN(mask) wide = __builtin_convertvector(*(const FN(narrow_mask) *)(keep + t), FN(mask));
+                const VECTOR scaled = *(const VECTOR_U *)(from + t) * scale;
+                *(VECTOR_U *)(to + t) = (VECTOR)((FN(mask))scaled & wide);
+            }
+            for (; t < length; t++) {
+                const REAL scaled = from[t] * scale;
+                to[t] = keep[t] ? scaled : (REAL)0;
+            }
+            next = (next + length + 7) / 8 * 8 + skip;
         }
     }
 }

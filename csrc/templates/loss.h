@@ -73,7 +73,7 @@ static double FN(softmax_of_few)(const struct fnn_loss_rows *rows)
         }
         for (ptrdiff_t j = 0; j < c; j++)
             for (int l = 0; l < LOSS_LANES; l++) z[j][l] = s[l][j];
-        memcpy(most, z[0], sizeof most);
+        for (int l = 0; l < LOSS_LANES; l++) most[l] = s[l][0];
         for (ptrdiff_t j = 1; j < c; j++)
             for (int l = 0; l < LOSS_LANES; l++) most[l] = z[j][l] > most[l] ? z[j][l] : most[l];
         for (ptrdiff_t j = 0; j < c; j++)
