@@ -5,10 +5,56 @@
 
 #include "kernels.h"
 #include "philox.h"
+#include "pool.h"
+
+enum {
+    ELEMENTS_A_THREAD = 40000, /* fewer are not worth a second thread */
+    ROWS_A_BLOCK = 32,         /* losses are summed in blocks of so many samples, whoever computes them: the same bits for any threads */
+    ARRAYS = 5                 /* the most an elementwise operation takes */
+};
+
+static int threads_for(ptrdiff_t elements)
+{
+    const ptrdiff_t wanted = elements / ELEMENTS_A_THREAD;
+    return wanted < 1 ? 1 : wanted < fnn_threads() ? (int)wanted : fnn_threads();
+}
+
+struct map_job {
+    void (*kernel)(ptrdiff_t n, void *const *arrays, const double *scalars);
+    ptrdiff_t n, size;
+    int tasks, count;
+    void *const *arrays;
+    const double *scalars;
+};
+
+static const int array_counts[FNN_MAPS] = {
+    [FNN_RELU_FORWARD] = 2, [FNN_RELU_BACKWARD] = 3, [FNN_LEAKY_FORWARD] = 2, [FNN_LEAKY_BACKWARD] = 3,
+    [FNN_TANH_FORWARD] = 2, [FNN_TANH_BACKWARD] = 3, [FNN_SIGMOID_FORWARD] = 2, [FNN_SIGMOID_BACKWARD] = 3,
+    [FNN_SGD] = 2, [FNN_MOMENTUM] = 3, [FNN_NESTEROV] = 3, [FNN_ADAGRAD] = 3, [FNN_RMSPROP] = 3, [FNN_ADAM] = 4,
+};
+
+/* Start of a task's share of n elements, at a multiple of 64 so that no two tasks write to one cache line. */
+static ptrdiff_t share_of(ptrdiff_t n, int task, int tasks)
+{
+    const ptrdiff_t units = (n + 63) / 64, start = 64 * (units / tasks * task + (task < units % tasks ? task : units % tasks));
+    return start < n ? start : n;
+}
+
+static void map_part(void *context, int task)
+{
+    const struct map_job *job = context;
+    const ptrdiff_t start = share_of(job->n, task, job->tasks), end = share_of(job->n, task + 1, job->tasks);
+    void *arrays[ARRAYS];
+    for (int a = 0; a < job->count; a++) arrays[a] = (char *)job->arrays[a] + start * job->size;
+    job->kernel(end - start, arrays, job->scalars);
+}
 
 void fnn_map(enum fnn_map operation, enum fnn_dtype dtype, ptrdiff_t n, void *const *arrays, const double *scalars)
 {
-    fnn_active()->real[dtype].map[operation](n, arrays, scalars);
+    struct map_job job = {fnn_active()->real[dtype].map[operation], n, (ptrdiff_t)fnn_size(dtype), threads_for(n), array_counts[operation], arrays, scalars};
+    const uint64_t saved = fnn_flush_begin();
+    fnn_parallel(job.tasks, map_part, &job);
+    fnn_flush_end(saved);
 }
 
 void fnn_copy_strided(ptrdiff_t n, size_t size, const void *from, ptrdiff_t from_stride, void *to, ptrdiff_t to_stride)
@@ -44,9 +90,35 @@ void fnn_dropout_part(const struct fnn_real_kernels *kernels, enum fnn_dtype dty
     }
 }
 
+struct dropout_job {
+    enum fnn_dtype dtype;
+    const struct fnn_matrix *x, *y;
+    const struct fnn_dropout *dropout;
+    int tasks;
+};
+
+/* Rows are shared out, or the columns of a single row: a mask depends on the position in the whole, not on the task. */
+static void dropout_task(void *context, int task)
+{
+    const struct dropout_job *job = context;
+    const ptrdiff_t size = (ptrdiff_t)fnn_size(job->dtype), rows = job->x->rows, columns = job->x->columns;
+    const int by_rows = rows >= job->tasks;
+    const ptrdiff_t row = by_rows ? rows * task / job->tasks : 0, last_row = by_rows ? rows * (task + 1) / job->tasks : rows;
+    const ptrdiff_t column = by_rows ? 0 : share_of(columns, task, job->tasks), last = by_rows ? columns : share_of(columns, task + 1, job->tasks);
+    struct fnn_matrix x = *job->x, y = *job->y;
+    x.data = (char *)x.data + (row * x.row_stride + column * x.column_stride) * size;
+    y.data = (char *)y.data + (row * y.row_stride + column * y.column_stride) * size;
+    x.rows = last_row - row;
+    x.columns = last - column;
+    fnn_dropout_part(&fnn_active()->real[job->dtype], job->dtype, &x, &y, job->dropout, row, column);
+}
+
 void fnn_dropout(enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *y, const struct fnn_dropout *dropout)
 {
-    fnn_dropout_part(&fnn_active()->real[dtype], dtype, x, y, dropout, 0, 0);
+    struct dropout_job job = {dtype, x, y, dropout, threads_for(x->rows * x->columns)};
+    const uint64_t saved = fnn_flush_begin();
+    fnn_parallel(job.tasks, dropout_task, &job);
+    fnn_flush_end(saved);
 }
 
 void fnn_permutation(ptrdiff_t n, uint64_t seed, uint64_t stream, int64_t *order)
@@ -73,41 +145,81 @@ static void copy_row(enum fnn_dtype dtype, const struct fnn_matrix *m, ptrdiff_t
     else fnn_copy_strided(m->columns, size, data, m->column_stride, buffer, 1);
 }
 
-size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matrix *scores, const struct fnn_target *target,
-             struct fnn_vector weight, double margin, const struct fnn_matrix *gradient, double *loss)
+struct loss_job {
+    double (*kernel)(const struct fnn_loss_rows *);
+    enum fnn_dtype dtype;
+    const struct fnn_matrix *scores, *dense, *gradient;
+    const struct fnn_loss_rows *all;
+    ptrdiff_t blocks;
+    double *sums; /* of each block */
+    char *rows;   /* three rows of scratch per task, or NULL when every row is contiguous */
+    int tasks;
+};
+
+static void loss_task(void *context, int task)
 {
-    double (*const kernel)(const struct fnn_loss_rows *) = fnn_active()->real[dtype].loss[kind];
+    const struct loss_job *job = context;
+    const ptrdiff_t size = (ptrdiff_t)fnn_size(job->dtype), c = job->all->c;
+    char *scratch = job->rows ? job->rows + 3 * c * size * task : NULL;
+    for (ptrdiff_t block = job->blocks * task / job->tasks; block < job->blocks * (task + 1) / job->tasks; block++) {
+        const ptrdiff_t first = block * ROWS_A_BLOCK, left = job->all->n - first, count = left < ROWS_A_BLOCK ? left : ROWS_A_BLOCK;
+        const ptrdiff_t together = scratch ? 1 : count; /* rows a call of the kernel */
+        double sum = 0.0;
+        for (ptrdiff_t i = first; i < first + count; i += together) {
+            struct fnn_loss_rows rows = *job->all;
+            rows.n = together;
+            rows.scores = (const char *)rows.scores + i * rows.scores_stride * size;
+            rows.gradient = (char *)rows.gradient + i * rows.gradient_stride * size;
+            if (rows.labels) rows.labels += i;
+            else rows.dense = (const char *)rows.dense + i * rows.dense_stride * size;
+            if (rows.weight) rows.weight = (const char *)rows.weight + i * rows.weight_stride * size;
+            if (scratch) {
+                copy_row(job->dtype, job->scores, i, scratch, 0);
+                rows.scores = scratch;
+                if (!rows.labels) {
+                    copy_row(job->dtype, job->dense, i, scratch + c * size, 0);
+                    rows.dense = scratch + c * size;
+                }
+                rows.gradient = scratch + 2 * c * size;
+            }
+            sum += job->kernel(&rows);
+            if (scratch) copy_row(job->dtype, job->gradient, i, scratch + 2 * c * size, 1);
+        }
+        job->sums[block] = sum;
+    }
+}
+
+size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matrix *scores, const struct fnn_target *target,
+                struct fnn_vector weight, double margin, const struct fnn_matrix *gradient, double *loss)
+{
     const ptrdiff_t size = (ptrdiff_t)fnn_size(dtype), n = scores->rows, c = scores->columns;
-    struct fnn_loss_rows rows = {
+    struct fnn_loss_rows all = {
         .n = n, .c = c, .margin = margin, .labels = target->labels, .weight = weight.data, .weight_stride = weight.stride, .total = (double)n,
         .scores = scores->data, .scores_stride = scores->row_stride,
         .dense = target->dense.data, .dense_stride = target->dense.row_stride,
         .gradient = gradient->data, .gradient_stride = gradient->row_stride,
     };
     if (weight.data) {
-        rows.total = 0.0;
+        all.total = 0.0;
         for (ptrdiff_t i = 0; i < n; i++)
-            rows.total += dtype == FNN_F32 ? (double)((const float *)weight.data)[i * weight.stride] : ((const double *)weight.data)[i * weight.stride];
+            all.total += dtype == FNN_F32 ? (double)((const float *)weight.data)[i * weight.stride] : ((const double *)weight.data)[i * weight.stride];
     }
-    if (scores->column_stride == 1 && gradient->column_stride == 1 && (target->labels || target->dense.column_stride == 1)) {
-        *loss = kernel(&rows);
-        return 0;
-    }
-    char *buffer = malloc((size_t)(3 * c * size));
-    if (!buffer) return (size_t)(3 * c * size);
+    const int apart = scores->column_stride != 1 || gradient->column_stride != 1 || (!target->labels && target->dense.column_stride != 1);
+    struct loss_job job = {fnn_active()->real[dtype].loss[kind], dtype, scores, &target->dense, gradient, &all, (n + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK, NULL, NULL, threads_for(4 * n * c)};
+
+    double few[64];
+    const size_t sums_bytes = job.blocks <= 64 ? 0 : (size_t)job.blocks * sizeof *job.sums;
+    const size_t rows_bytes = apart ? (size_t)(3 * c * size * job.tasks) : 0;
+    char *memory = sums_bytes + rows_bytes ? malloc(sums_bytes + rows_bytes) : NULL;
+    if (sums_bytes + rows_bytes && !memory) return sums_bytes + rows_bytes;
+    job.sums = sums_bytes ? (double *)memory : few;
+    job.rows = apart ? memory + sums_bytes : NULL;
+
+    const uint64_t saved = fnn_flush_begin();
+    fnn_parallel(job.tasks, loss_task, &job);
+    fnn_flush_end(saved);
     *loss = 0.0;
-    rows.n = 1;
-    rows.scores = buffer;
-    rows.dense = target->labels ? NULL : buffer + c * size;
-    rows.gradient = buffer + 2 * c * size;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        copy_row(dtype, scores, i, buffer, 0);
-        if (target->labels) rows.labels = target->labels + i;
-        else copy_row(dtype, &target->dense, i, buffer + c * size, 0);
-        if (weight.data) rows.weight = (const char *)weight.data + i * weight.stride * size;
-        *loss += kernel(&rows);
-        copy_row(dtype, gradient, i, buffer + 2 * c * size, 1);
-    }
-    free(buffer);
+    for (ptrdiff_t block = 0; block < job.blocks; block++) *loss += job.sums[block];
+    free(memory);
     return 0;
 }

@@ -179,7 +179,8 @@ static const struct fnn_real_kernels *kernels_of(enum fnn_dtype dtype) { return 
 size_t fnn_linear_forward(enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *w, struct fnn_vector b, int relu,
                           const struct fnn_dropout *dropout, const struct fnn_matrix *y)
 {
-    struct product forward = {kernels_of(dtype), dtype, *x, *w, *y, b, relu, dropout};
+    struct product forward = {
+        .kernels = kernels_of(dtype), .dtype = dtype, .a = *x, .b = *w, .y = *y, .bias = b, .relu = relu, .dropout = dropout};
     const size_t bytes = plan_product(&forward);
     _Alignas(ALIGNMENT) char small[SMALL_WORKSPACE];
     char *workspace = bytes <= SMALL_WORKSPACE ? small : aligned_alloc(ALIGNMENT, bytes);

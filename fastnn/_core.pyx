@@ -550,7 +550,7 @@ def fma_peak(str dtype, double seconds):
 
 
 def stream_bandwidth(size_t bytes, double seconds):
-    """byte/s of the triad a = b + s * c over three arrays of `bytes` each on one thread, best of `seconds`."""
+    """byte/s of the triad a = b + s * c over three arrays of `bytes` each on all threads, best of `seconds`."""
     cdef double rate
     with nogil:
         rate = fnn_stream_bandwidth(bytes, seconds)

@@ -3,7 +3,7 @@
 A figure is the median over rounds of the best of many short chunks. fastnn and NumPy take turns inside each round, in one process, with
 a pause in between in which idle BLAS threads go to sleep; `bench/` gives each a process of its own. Rates come from declared work: two
 operations for each multiply-add of the matrix products, or each array read or written once. Per cent are of the peak measured in the same
-run, on one thread: fused multiply-adds, or the stream triad; arrays that stay in cache can pass 100 % of the latter.
+run: fused multiply-adds on all the threads, or the stream triad on one; arrays in cache, or two threads, can pass 100 % of the latter.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from . import backend
 from .backend import kernels
 from .model import MLP
 from .optimizers import Adam
@@ -31,7 +32,7 @@ from .trainer import Trainer
 PAUSE = 0.03  # seconds; OpenBLAS threads spin for about 2**26 cycles after a product before they sleep
 
 
-NOTES = """GB/s are of the stream triad: arrays that stay in cache can pass 100 %.
+NOTES = """GB/s are of one thread's stream triad: arrays that stay in cache, or more threads, can pass 100 %.
 Believe an idle machine only: beside other programs, the threads of NumPy's BLAS wait for each other."""
 
 
@@ -71,9 +72,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Peak:
-    """What one thread can do, measured: `flops` operations a second with `dtype`, `bandwidth` bytes a second."""
+    """What the machine can do, measured: `flops` a second with `dtype` on `threads` threads, `bandwidth` bytes a second on one."""
 
     dtype: str
+    threads: int
     flops: float
     bandwidth: float
 
@@ -244,9 +246,12 @@ def race(competitors: Sequence[Callable[[], Any]], effort: Effort) -> list[float
 
 
 def measure_peak(dtype: str, effort: Effort) -> Peak:
-    from . import _core
+    """Measure the peak: multiply-adds in registers of one thread, times the threads that kernels may use, and the stream triad of one."""
+    from . import _config, _core
 
-    return Peak(dtype, _core.fma_peak(dtype, effort.peak_seconds), _core.stream_bandwidth(effort.stream_bytes, effort.peak_seconds))
+    threads = _config.get_num_threads()
+    flops = threads * _core.fma_peak(dtype, effort.peak_seconds)
+    return Peak(dtype, threads, flops, _core.stream_bandwidth(effort.stream_bytes, effort.peak_seconds))
 
 
 def cpu_model() -> str:
@@ -271,11 +276,12 @@ def header(peak: Peak) -> list[str]:
     from . import __version__, _core
 
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    kernels_of = f"instruction set {_core.isa()}, {peak.threads} threads" if backend.name == "compiled" else "no kernels: the NumPy twin"
     return [
         f"fastnn {__version__}, NumPy {np.__version__} with {blas['name']} {blas['version']}, Python {platform.python_version()}",
-        f"{cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, instruction set {_core.isa()}{_load()}",
-        f"measured in this run, on one thread with that instruction set: {peak.flops / 1e9:.1f} GFLOP/s of {peak.dtype} multiply-adds, "
-        f"{peak.bandwidth / 1e9:.1f} GB/s of stream triad",
+        f"{cpu_model()}, {os.cpu_count()} cores{_load()}, {platform.system()} {platform.machine()}; {kernels_of}",
+        f"measured in this run: {peak.flops / 1e9:.1f} GFLOP/s of {peak.dtype} multiply-adds ({_core.isa()}, {peak.threads} threads), "
+        f"{peak.bandwidth / 1e9:.1f} GB/s of stream triad (one thread)",
     ]
 
 

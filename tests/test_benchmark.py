@@ -7,7 +7,7 @@ import pytest
 
 from fastnn import benchmark, cli
 
-PEAK = benchmark.Peak("float32", 4e9, 8e9)
+PEAK = benchmark.Peak("float32", 2, 4e9, 8e9)
 
 
 def leaves(result):

@@ -16,6 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_LINES = 600
+CODE = {".py", ".pyx", ".pxd", ".pxi", ".pyi", ".c", ".h"}
+GENERATED = "_core.c"
 
 # From the ground up. A module imports from its own floor and from those below.
 FLOORS = (
@@ -35,6 +37,8 @@ GUESTS = {
     "reference": {"backend"},
 }
 
+# Forges hostile files to show that they are refused.
+FORGERS = {"test_io.py"}
 FOREIGN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 RANDOM_STATE_FREE = {"default_rng", "Generator", "BitGenerator", "SeedSequence", "Philox", "PCG64"}
 OPTIONAL = ("tqdm", "safetensors", "matplotlib", "scipy", "sklearn", "torch", "pandas", "pytest", "hypothesis", "Cython", "threadpoolctl")
@@ -103,7 +107,7 @@ def forbidden_python(folder: Path) -> list[str]:
     for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             reason = _forbidden(node)
-            if reason:
+            if reason and not ("pickle" in reason and path.name in FORGERS):
                 found.append(f"{path.relative_to(folder)}:{node.lineno}: {reason}")  # type: ignore[attr-defined]
     return found
 
@@ -125,7 +129,7 @@ def _forbidden(node: ast.AST) -> str | None:
 def files_too_long(folder: Path) -> list[str]:
     found = []
     for path in sorted(folder.rglob("*")):
-        if path.suffix in {".py", ".pyx", ".pxd", ".pyi", ".h"} or (path.suffix == ".c" and path.name != "_core.c"):
+        if path.suffix in CODE and path.name != GENERATED:
             lines = path.read_text(encoding="utf-8").count("\n")
             if lines > MAX_LINES:
                 found.append(f"{path.relative_to(folder)}: {lines} lines")
@@ -191,7 +195,7 @@ def machine_paths(folder: Path) -> list[str]:
     """Paths that exist on one person's machine only."""
     found = []
     for path in sorted(folder.rglob("*")):
-        if path.suffix in {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".md", ".toml", ".yml", ".ini", ".sh"} and path.name != "_core.c":
+        if path.suffix in CODE | {".md", ".toml", ".yml", ".ini", ".sh"} and path.name != GENERATED:
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 if re.search(r"(?<![\w.])/(?:work|home|root|Users)/\w", line):
                     found.append(f"{path.relative_to(folder)}:{number}")
@@ -257,6 +261,7 @@ PLANTED: list[tuple[Callable[[Path], list[str]], str, str, str]] = [
     (forbidden_python, "a.py", "from pickle import loads", "pickle"),
     (forbidden_python, "a.py", "def f(x):\n    return eval(x)", "eval("),
     (forbidden_python, "a.py", "exec('1')", "exec("),
+    (forbidden_python, "test_io.py", "import pickle\nexec('1')", "exec("),
     (forbidden_python, "a.py", "import numpy as np\nnp.load('a.npz', allow_pickle=True)", "allow_pickle"),
     (forbidden_python, "a.py", "import numpy as np\nnp.random.seed(0)", "global random state"),
     (forbidden_python, "a.py", "import numpy\nx = numpy.random.rand(3)", "global random state"),

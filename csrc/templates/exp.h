@@ -1,11 +1,10 @@
-/* exp, and expm1 of a non-negative argument, as straight-line code that the compiler turns into vector code.
+/* exp of an argument up to 0, expm1 of one from 0 on, and log of one from 1 on, as straight-line code that the compiler turns into vector code.
  *
  * x = n ln2 + r with |r| <= ln2 / 2 and n integer; ln2 in two parts so that n * (first part) is exact. exp(r) - 1 is its Taylor series,
  * cut where the next term is below a tenth of an ulp. No operation is fused, so every instruction set gives the same bits. */
 
 #if FNN_IS_F32
-#define EXP_LOW (-104.0f)
-#define EXP_HIGH 89.0f
+#define EXP_LOW (-0x1.5d589ep+6f) /* log of the smallest normal number, rounded towards 0 */
 #define EXP_LOG2E 0x1.715476p+0f
 #define EXP_LN2_HIGH 0x1.62e4p-1f
 #define EXP_LN2_LOW 0x1.7f7d1cp-20f
@@ -14,8 +13,7 @@
 #define EXP_BIAS 127
 #define EXP_WORD uint32_t
 #else
-#define EXP_LOW (-746.0)
-#define EXP_HIGH 710.0
+#define EXP_LOW (-0x1.6232bdd7abcd2p+9)
 #define EXP_LOG2E 0x1.71547652b82fep+0
 #define EXP_LN2_HIGH 0x1.62e42fefa3p-1
 #define EXP_LN2_LOW 0x1.3de6af278ece6p-42
@@ -40,7 +38,7 @@ static inline REAL FN(power_of_two)(BITS n)
     return x;
 }
 
-/* Returns exp(r) - 1 and n for x between EXP_LOW and EXP_HIGH. */
+/* Returns exp(r) - 1 and n for x within the range of exp. */
 static inline REAL FN(exp_parts)(REAL x, BITS *n)
 {
     REAL shifted = x * EXP_LOG2E + EXP_ROUND;
@@ -66,15 +64,13 @@ static inline REAL FN(exp_parts)(REAL x, BITS *n)
     return r + (r * r) * p;
 }
 
-/* exp(x) for any x, NaN included; two factors of 2**n reach results below the normal range. */
+/* exp(x) for x <= 0, NaN for NaN; 0 where the result is below the normal range. */
 static inline REAL FN(exp)(REAL x)
 {
     BITS n;
-    x = x < EXP_LOW ? EXP_LOW : x;
-    x = x > EXP_HIGH ? EXP_HIGH : x;
-    REAL q = FN(exp_parts)(x, &n);
-    BITS half = n >> 1;
-    return (((REAL)1 + q) * FN(power_of_two)(half)) * FN(power_of_two)(n - half);
+    const REAL within = x < EXP_LOW ? EXP_LOW : x;
+    const REAL y = ((REAL)1 + FN(exp_parts)(within, &n)) * FN(power_of_two)(n);
+    return x < EXP_LOW ? (REAL)0 : y;
 }
 
 /* exp(x) - 1 for 0 <= x <= 2 * TANH_SATURATED. */
@@ -84,6 +80,33 @@ static inline REAL FN(expm1)(REAL x)
     REAL q = FN(exp_parts)(x, &n);
     REAL scale = FN(power_of_two)(n);
     return scale * q + (scale - (REAL)1);
+}
+
+/* log(x) for normal x >= 1, NaN for NaN: x = 2^n m with m between about 0.7 and 1.4, log m = 2 atanh(f) with f = (m - 1) / (m + 1), by its
+ * series, cut where the next term is below a tenth of an ulp. */
+static inline REAL FN(log)(REAL x)
+{
+    const BITS bits = FN(bits_of)(x), half = FN(bits_of)((REAL)0.70710678118654752);
+    const BITS n = (bits - half) >> EXP_MANTISSA, m_bits = bits - (BITS)(n << EXP_MANTISSA);
+    REAL m;
+    memcpy(&m, &m_bits, sizeof m);
+    const REAL f = (m - (REAL)1) / (m + (REAL)1), square = f * f;
+#if FNN_IS_F32
+    REAL p = (REAL)(1.0 / 9);
+#else
+    REAL p = (REAL)(1.0 / 21);
+    p = p * square + (REAL)(1.0 / 19);
+    p = p * square + (REAL)(1.0 / 17);
+    p = p * square + (REAL)(1.0 / 15);
+    p = p * square + (REAL)(1.0 / 13);
+    p = p * square + (REAL)(1.0 / 11);
+    p = p * square + (REAL)(1.0 / 9);
+#endif
+    p = p * square + (REAL)(1.0 / 7);
+    p = p * square + (REAL)(1.0 / 5);
+    p = p * square + (REAL)(1.0 / 3);
+    const REAL k = (REAL)n;
+    return (k * EXP_LN2_HIGH + (k * EXP_LN2_LOW + (f + f * (square * p)) * (REAL)2)) + (x - x); /* x - x: NaN stays NaN */
 }
 
 #define TANH_SATURATED ((REAL)(FNN_IS_F32 ? 10 : 20)) /* tanh rounds to 1 from about 9.01 and 19.06 on */
@@ -104,7 +127,6 @@ static inline REAL FN(sigmoid_of)(REAL x)
 }
 
 #undef EXP_LOW
-#undef EXP_HIGH
 #undef EXP_LOG2E
 #undef EXP_LN2_HIGH
 #undef EXP_LN2_LOW

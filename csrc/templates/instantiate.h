@@ -5,7 +5,9 @@
  *   FNN_MOST_ROWS, FNN_MOST_VECTORS, FNN_VECTORS, FNN_SHAPES(X)
  *                         the matrix tiles: X(rows, vectors) for every shape, whose rows * vectors accumulators, a row of vectors and one
  *                         broadcast must fit the register file; FNN_VECTORS lists the most vectors for 0, 1, 2 ... rows
+ *   FNN_DRAW_VECTORS      vectors of dropout counters worked on together
  *   FNN_FMA_F32/F64(a, b, c)  a * b + c on vectors, fused where the instruction set has it
+ *   FNN_MULTIPLY_LOW_HALVES(a, b)  products of the lower 32 bits of each 64-bit lane (type WORDS of dropout.h)
  *
  * and, before this, any target pragma. The symbols here are static but for the table.
  */
