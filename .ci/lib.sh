@@ -48,3 +48,10 @@ PY
 install_lint() { local wanted; wanted=$(pins ruff mypy); xargs -d '\n' "$workspace/venv/bin/pip" install -q <<<"$wanted"; }
 
 lint() { (cd "$source" && "$workspace/venv/bin/ruff" check --no-cache . && "$workspace/venv/bin/mypy" --cache-dir=/dev/null); }
+
+# compile_c COMPILER PROGRAM TEST [FLAG...]: a C test with all of csrc, floating point as setup.py has it; from the sources' folder.
+compile_c() {
+  local compiler=$1 program=$2 test=$3
+  shift 3
+  "$compiler" -std=c11 -g -ffp-contract=off -fno-math-errno -fno-trapping-math -Icsrc "$@" -o "$program" "$test" csrc/*.c -lm -pthread
+}

@@ -11,6 +11,7 @@
 #define EXP_ROUND 0x1.8p23f /* adding it leaves the nearest integer in the low bits */
 #define EXP_MANTISSA 23
 #define EXP_BIAS 127
+#define EXP_WORD uint32_t
 #else
 #define EXP_LOW (-0x1.6232bdd7abcd2p+9)
 #define EXP_LOG2E 0x1.71547652b82fep+0
@@ -19,6 +20,7 @@
 #define EXP_ROUND 0x1.8p52
 #define EXP_MANTISSA 52
 #define EXP_BIAS 1023
+#define EXP_WORD uint64_t
 #endif
 
 static inline BITS FN(bits_of)(REAL x)
@@ -30,7 +32,7 @@ static inline BITS FN(bits_of)(REAL x)
 
 static inline REAL FN(power_of_two)(BITS n)
 {
-    BITS bits = (BITS)((n + EXP_BIAS) << EXP_MANTISSA);
+    EXP_WORD bits = (EXP_WORD)(n + EXP_BIAS) << EXP_MANTISSA; /* n is anything when it comes of NaN: shifted as unsigned */
     REAL x;
     memcpy(&x, &bits, sizeof x);
     return x;
@@ -131,3 +133,4 @@ static inline REAL FN(sigmoid_of)(REAL x)
 #undef EXP_ROUND
 #undef EXP_MANTISSA
 #undef EXP_BIAS
+#undef EXP_WORD

@@ -1,0 +1,92 @@
+/* The thread pool under several callers, changes of its size and forks; made to be run under the sanitizers. Prints what was done. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pool.h"
+
+enum { CALLERS = 4, JOBS = 3000, MOST_TASKS = 9, CHILDREN = 30, WATCHDOG_SECONDS = 300 };
+
+struct job { /* plain integers: what a task writes must reach the caller, and no other task may write it */
+    long input, results[MOST_TASKS];
+};
+
+static void run(void *context, int task)
+{
+    struct job *job = context;
+    job->results[task] += job->input * (task + 1);
+}
+
+/* Runs `jobs` jobs of changing sizes; returns how many went wrong. */
+static long work(long seed, long jobs)
+{
+    long wrong = 0;
+    for (long j = 0; j < jobs; j++) {
+        struct job job = {.input = seed + j};
+        const int tasks = (int)((seed + j) % (MOST_TASKS + 1));
+        fnn_parallel(tasks, run, &job);
+        for (int t = 0; t < MOST_TASKS; t++) wrong += job.results[t] != (t < tasks ? job.input * (t + 1) : 0);
+    }
+    return wrong;
+}
+
+static atomic_long wrong_in_callers;
+static atomic_bool stop;
+
+static void *caller(void *argument)
+{
+    atomic_fetch_add(&wrong_in_callers, work(*(const long *)argument, JOBS));
+    return NULL;
+}
+
+static void *resizer(void *argument)
+{
+    (void)argument;
+    for (int turn = 0; !atomic_load(&stop); turn++) {
+        fnn_set_threads(1 + turn % 5, 1 + turn % 3);
+        usleep(500);
+    }
+    return NULL;
+}
+
+/* Whether a forked child got its own jobs right. */
+static int child_is_right(void)
+{
+    const pid_t child = fork();
+    if (child == 0) _exit(work(7, 50) != 0);
+    int status = 1;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+int main(void)
+{
+    alarm(WATCHDOG_SECONDS);
+    long wrong = 0, children = 0;
+
+    fnn_set_threads(4, 4);
+    wrong += work(1, JOBS);
+    for (int c = 0; c < CHILDREN; c++) children += child_is_right();
+    wrong += work(2, JOBS);
+
+    pthread_t callers[CALLERS], sizes;
+    long seeds[CALLERS];
+    pthread_create(&sizes, NULL, resizer, NULL);
+    for (int c = 0; c < CALLERS; c++) {
+        seeds[c] = 100 * c;
+        pthread_create(&callers[c], NULL, caller, &seeds[c]);
+    }
+    for (int c = 0; c < CHILDREN; c++) children += child_is_right();
+    for (int c = 0; c < CALLERS; c++) pthread_join(callers[c], NULL);
+    atomic_store(&stop, true);
+    pthread_join(sizes, NULL);
+    wrong += atomic_load(&wrong_in_callers);
+
+    printf("%d jobs, %ld wrong; %d children, %ld right\n", (CALLERS + 2) * JOBS, wrong, 2 * CHILDREN, children);
+    return wrong != 0 || children != 2 * CHILDREN;
+}
