@@ -280,8 +280,8 @@ def header(peak: Peak) -> list[str]:
     return [
         f"fastnn {__version__}, NumPy {np.__version__} with {blas['name']} {blas['version']}, Python {platform.python_version()}",
         f"{cpu_model()}, {os.cpu_count()} cores{_load()}, {platform.system()} {platform.machine()}; {kernels_of}",
-        f"measured in this run: {peak.flops / 1e9:.1f} GFLOP/s of {peak.dtype} multiply-adds ({_core.isa()}), {peak.bandwidth / 1e9:.1f} GB/s of "
-        f"stream triad, on {peak.threads} threads",
+        f"measured in this run: {peak.flops / 1e9:.1f} GFLOP/s of {peak.dtype} multiply-adds ({_core.isa()}), "
+        f"{peak.bandwidth / 1e9:.1f} GB/s of stream triad, on {peak.threads} threads",
     ]
 
 
