@@ -144,5 +144,5 @@ def test_no_kernel_touches_memory_beyond_its_arrays(isa, side):
 def test_guard_pages_guard(side):
     """The test above would see one element too many."""
     done = python(str(HERE / "guarded.py"), _core.isa(), side, "beyond", PYTHONPATH=str(HERE))
-    assert done.returncode == -11
+    assert done.returncode != 0
     assert done.stdout.splitlines()[-1] == "beyond"
