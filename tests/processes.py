@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -10,10 +11,18 @@ PACKAGE_VARIABLES = ("FASTNN_ISA", "FASTNN_NUM_THREADS", "FASTNN_BACKEND", "OMP_
 
 
 def python(*arguments: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `python arguments` with warnings as errors and none of the package's variables but those given. A hang raises TimeoutExpired."""
+    """Run `python arguments` with warnings as errors and none of the package's variables but those given. A hang raises TimeoutExpired,
+    after the process and all of its children have been ended."""
     kept = {name: value for name, value in os.environ.items() if name not in PACKAGE_VARIABLES}
     command = [sys.executable, "-P", "-W", "error", *arguments]
-    return subprocess.run(command, env={**kept, **environment}, capture_output=True, text=True, timeout=timeout, check=False)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env={**kept, **environment}, start_new_session=True, **pipes) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def output(*arguments: str, timeout: float = 120, **environment: str) -> str:

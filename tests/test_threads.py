@@ -3,7 +3,9 @@ Forks are in test_fork.py."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import sys
 import threading
 import time
@@ -18,6 +20,7 @@ from test_mirror import same_bits
 
 from fastnn import _config, _core, ops
 
+LIBM = ctypes.CDLL(None)  # Python is linked to it
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 # Work enough to be cut: products over columns (up to eight ways), over rows, and over both; the rest as arrays of some 300 000 elements.
@@ -49,10 +52,12 @@ def check_same(got: list, serial: list) -> None:
             same_bits(a, b)
 
 
+def split_sizes(name: str) -> list[tuple[int, ...]]:
+    return [(100_003,)] if name == "permutation" else SPLIT.get(KERNELS[name].promise, FLAT)
+
+
 def split_cases(name: str, dtype: str) -> list[dict]:
-    kernel = KERNELS[name]
-    sizes = [(100_003,)] if name == "permutation" else SPLIT.get(kernel.promise, FLAT)
-    return [kernel.make(np.random.default_rng(30), dtype, size) for size in sizes]
+    return [KERNELS[name].make(np.random.default_rng(30), dtype, size) for size in split_sizes(name)]
 
 
 def threads_of_the_process() -> int:
@@ -258,37 +263,43 @@ def test_nothing_spins_while_idle(threads, count):
     assert time.process_time() - before < 0.3
 
 
-def subnormals_count() -> bool:
-    """Whether NumPy and Python still see numbers below the normal range on this thread."""
-    small = np.full(64, 1e-38, np.float32)
-    return bool((small * np.float32(0.1) > 0).all()) and bool((small * np.float32(0.1) * np.float32(10) > 0).all()) and 5e-324 * 1.0 > 0
+def floating_point_register() -> int:
+    """MXCSR as C's fegetenv stores it, without the sticky bit of inexact results, which Python's own arithmetic sets."""
+    environment = ctypes.create_string_buffer(64)
+    LIBM.fegetenv(environment)
+    return int.from_bytes(environment.raw[28:32], "little") & ~0x20
 
 
+@pytest.mark.skipif(sys.platform != "linux" or platform.machine() != "x86_64", reason="reads MXCSR where glibc for x86-64 puts it")
 @pytest.mark.parametrize("count", [1, 2])
-def test_the_callers_treatment_of_subnormals_is_left_alone(threads, count):
-    """Products run with subnormals flushed to zero; the caller's setting is back after results and after errors."""
+@pytest.mark.parametrize("name", list(KERNELS))
+def test_the_callers_floating_point_register_is_left_alone(threads, name, count):
+    """Kernels flush subnormals to zero and raise flags; the caller finds rounding, masks, flushing and flags as they were, after results
+    and after errors. Overflow, invalid operations and subnormal results are among what is computed."""
     threads(count)
-    rng = np.random.default_rng(0)
-    assert subnormals_count()
-    for name, kernel in KERNELS.items():
-        if kernel.promise == "product":
-            for size in ((256, 160, 260), (2, 3, 4)):
-                given = kernel.make(rng, "float32", size)
-                called(name, given)
-                assert subnormals_count(), name
-                with pytest.raises((ValueError, TypeError)):
-                    called(name, {**given, "w": given["w"][:-1]})
-                assert subnormals_count(), name
+    kernel = KERNELS[name]
+    for size in [kernel.sizes[-1], split_sizes(name)[0]]:
+        given = kernel.make(np.random.default_rng(0), "float32", size)
+        given = cases.sprinkled(np.random.default_rng(1), given) if "sample_weight" not in given else given
+        LIBM.feclearexcept(0x3F)
+        before = floating_point_register()
+        getattr(ops, cases.public(name))(**given)
+        assert floating_point_register() == before
+        with pytest.raises((ValueError, TypeError)):
+            getattr(ops, cases.public(name))(**{**given, next(iter(given)): np.ones((2, 2, 2, 2), np.float16)})
+        assert floating_point_register() == before
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_no_floating_point_flag_is_left_behind(threads, count):
-    """NumPy would report overflow and invalid operations of ours as its own."""
-    threads(count)
-    x = np.full((256, 160), 3e38, np.float32)
-    w = np.full((160, 260), 3e38, np.float32)
-    with np.errstate(all="raise"):
-        ops.linear_forward(x, w)
-        assert (np.ones(64, np.float32) / np.float32(4) == 0.25).all()
-        ops.linear_forward(x, w - w)
-        assert float(np.float32(1) + np.float32(1)) == 2.0
+@linux
+def test_fewer_threads_than_asked_for_do_all_the_work():
+    """When the system gives no more threads the caller does the tasks that are left."""
+    code = (
+        "import os, pathlib, resource, numpy as np\nfrom fastnn import _config, ops\n"
+        "x, w = np.ones((300, 200)), np.ones((200, 240))\nout = np.zeros((300, 240))\n"
+        "_config.set_num_threads(8)\nalone = len(os.listdir('/proc/self/task'))\n"
+        "used = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 30 * 2**20, resource.RLIM_INFINITY))\n"
+        "ops.linear_forward(x, w, out=out)\nstarted = len(os.listdir('/proc/self/task')) - alone\n"
+        "print(0 < started < 7, bool((out == 200).all()))"
+    )
+    assert output("-c", code, OPENBLAS_NUM_THREADS="1") == "True True"

@@ -85,7 +85,7 @@ def test_every_tail_backward(isa, dtype):
         assert all(frame_is_whole(frame) for frame in frames)
 
 
-LARGE = [(70, 40, 610), (9, 2100, 130), (130, 1100, 33), (260, 1030, 7), (20, 1030, 605), (1, 3000, 200)]
+LARGE = [(70, 20, 610), (9, 2100, 40), (70, 1100, 18), (260, 1030, 5), (9, 1030, 605), (1, 3000, 150)]
 
 
 @dtypes
@@ -144,5 +144,5 @@ def test_no_kernel_touches_memory_beyond_its_arrays(isa, side):
 def test_guard_pages_guard(side):
     """The test above would see one element too many."""
     done = python(str(HERE / "guarded.py"), _core.isa(), side, "beyond", PYTHONPATH=str(HERE))
-    assert done.returncode == -11
+    assert done.returncode != 0
     assert done.stdout.splitlines()[-1] == "beyond"

@@ -37,10 +37,10 @@ static void put(enum fnn_dtype dtype, void *data, ptrdiff_t at, double value)
 
 static void *numbers(enum fnn_dtype dtype, ptrdiff_t n, int special, int positive)
 {
-    static const double specials[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 3e38, -3e38, 1.0, -1.0};
+    static const double specials[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1e-40, -1e-40, 1e-310, 1e-38, 1e-160, 3e38, -3e38, 1.0, -1.0};
     void *data = malloc((size_t)n * size_of(dtype) + (n == 0));
     for (ptrdiff_t t = 0; t < n; t++) {
-        const double value = special && draw() % 3 == 0 ? specials[draw() % 9] : uniform();
+        const double value = special && draw() % 3 == 0 ? specials[draw() % (sizeof specials / sizeof *specials)] : uniform();
         put(dtype, data, t, positive ? fabs(value) : value);
     }
     return data;
