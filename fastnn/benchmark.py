@@ -3,7 +3,7 @@
 A figure is the median over rounds of the best of many short chunks. fastnn and NumPy take turns inside each round, in one process, with
 a pause in between in which idle BLAS threads go to sleep; `bench/` gives each a process of its own. Rates come from declared work: two
 operations for each multiply-add of the matrix products, or each array read or written once. Per cent are of the peak measured in the same
-run: fused multiply-adds on all the threads, or the stream triad on one; arrays in cache, or two threads, can pass 100 % of the latter.
+run on all the threads: fused multiply-adds, or the stream triad; arrays that stay in cache can pass 100 % of the latter.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .trainer import Trainer
 PAUSE = 0.03  # seconds; OpenBLAS threads spin for about 2**26 cycles after a product before they sleep
 
 
-NOTES = """GB/s are of one thread's stream triad: arrays that stay in cache, or more threads, can pass 100 %.
+NOTES = """GB/s are of the stream triad: arrays that stay in cache can pass 100 %.
 Believe an idle machine only: beside other programs, the threads of NumPy's BLAS wait for each other."""
 
 
@@ -72,7 +72,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Peak:
-    """What the machine can do, measured: `flops` a second with `dtype` on `threads` threads, `bandwidth` bytes a second on one."""
+    """What the machine can do, measured on `threads` threads: `flops` a second with `dtype`, `bandwidth` bytes a second."""
 
     dtype: str
     threads: int
@@ -246,7 +246,7 @@ def race(competitors: Sequence[Callable[[], Any]], effort: Effort) -> list[float
 
 
 def measure_peak(dtype: str, effort: Effort) -> Peak:
-    """Measure the peak: multiply-adds in registers of one thread, times the threads that kernels may use, and the stream triad of one."""
+    """Measure the peak: multiply-adds in registers of one thread, times the threads that kernels may use, and their stream triad."""
     from . import _config, _core
 
     threads = _config.get_num_threads()
@@ -280,8 +280,8 @@ def header(peak: Peak) -> list[str]:
     return [
         f"fastnn {__version__}, NumPy {np.__version__} with {blas['name']} {blas['version']}, Python {platform.python_version()}",
         f"{cpu_model()}, {os.cpu_count()} cores{_load()}, {platform.system()} {platform.machine()}; {kernels_of}",
-        f"measured in this run: {peak.flops / 1e9:.1f} GFLOP/s of {peak.dtype} multiply-adds ({_core.isa()}, {peak.threads} threads), "
-        f"{peak.bandwidth / 1e9:.1f} GB/s of stream triad (one thread)",
+        f"measured in this run: {peak.flops / 1e9:.1f} GFLOP/s of {peak.dtype} multiply-adds ({_core.isa()}), {peak.bandwidth / 1e9:.1f} GB/s of "
+        f"stream triad, on {peak.threads} threads",
     ]
 
 
