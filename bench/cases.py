@@ -73,7 +73,7 @@ def inputs(case: Case) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(5)
 
     def normal(*shape: int) -> np.ndarray:
-        return rng.standard_normal(shape).astype(case.dtype)
+        return rng.standard_normal(shape, dtype=case.dtype)
 
     if case.kernel in PRODUCTS:
         n, i, o = case.size
@@ -86,4 +86,6 @@ def inputs(case: Case) -> dict[str, np.ndarray]:
         batch, *sizes = case.size
         return {"x": normal(batch, sizes[0]), "labels": rng.integers(0, sizes[-1], batch)}
     n, c = case.size
+    if case.kernel == "dropout_forward":
+        return {"x": normal(n, c)}
     return {"x": normal(n, c), "dy": normal(n, c), "y": np.tanh(normal(n, c)), "labels": rng.integers(0, c, n)}

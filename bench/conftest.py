@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from cases import Case
-from peers.client import Peer
+from peers.client import Peer, threads_environment
 
 from fastnn import benchmark as bench
 from fastnn.text import aligned
@@ -20,7 +20,7 @@ NUMPY = {"FASTNN_BACKEND": "numpy"}
 PEERS = {
     "fastnn": ("fastnn_kernels", {}),
     "numpy": ("numpy_kernels", NUMPY),
-    "numpy-1-thread": ("numpy_kernels", {**NUMPY, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
+    "numpy-1-thread": ("numpy_kernels", {**NUMPY, **threads_environment(1)}),
 }
 rows: dict[Case, dict[str, tuple[float, float]]] = {}  # seconds, and the sum over what was made
 peaks = pytest.StashKey[dict[str, bench.Peak]]()
@@ -60,7 +60,7 @@ def run(peers: dict[str, Peer], benchmark, request: pytest.FixtureRequest) -> Ca
     plan, peak = effort(request.config), request.config.stash[peaks]
 
     def measure(case: Case, name: str) -> None:
-        made = peers[name].prepare(case, plan.seconds)
+        made = peers[name].prepare(case, plan.seconds)["sum"]
         time.sleep(bench.PAUSE)
         benchmark.pedantic(peers[name].round, rounds=plan.rounds)
         seconds, work, top = benchmark.stats.stats.median, case.work(), peak[case.dtype]

@@ -27,6 +27,12 @@ class Clock:
 clock = Clock()
 
 
+def threads_environment(threads: int) -> dict[str, str]:
+    """What limits every competitor, or the library below it, to `threads` threads."""
+    names = ("FASTNN", "OMP", "OPENBLAS", "MKL", "BLIS")
+    return {f"{name}_NUM_THREADS": str(threads) for name in names}
+
+
 class Peer:
     """A competitor's process; `environment` is added to ours."""
 
@@ -42,15 +48,20 @@ class Peer:
         )
         self.calls = 0
 
-    def prepare(self, case: Case, seconds: float) -> float:
-        """Set the case up in the worker; return the sum over what its first call made."""
+    def prepare(self, case: Case, seconds: float) -> dict[str, Any]:
+        """Set the case up in the worker. The answer has the `sum` over what the first call made, the `form` of the work that was the
+        fastest, and about how many `seconds` a chunk takes; or `refused`, the reason why this competitor does not do the case."""
         answer = self._ask({"prepare": asdict(case), "seconds": seconds})
-        self.calls = answer["calls"]
-        return answer["sum"]
+        self.calls = answer.get("calls", 0)
+        return answer
+
+    def chunks(self, count: int) -> list[float]:
+        """Seconds a call in each of `count` chunks, one right after another."""
+        return self._ask({"calls": self.calls, "chunks": count})["seconds"]
 
     def round(self) -> None:
-        """One chunk in the worker."""
-        clock.seconds += self._ask({"chunk": self.calls})["seconds"]
+        """One chunk in the worker, on the clock of pytest-benchmark."""
+        clock.seconds += self.chunks(1)[0]
 
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -62,5 +73,5 @@ class Peer:
         print(json.dumps(request), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the competitor's process ended with status {self.process.wait()}")
+            raise RuntimeError(f"the process of {self.process.args[-1]} ended with status {self.process.wait()}")
         return json.loads(line)

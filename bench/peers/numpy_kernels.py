@@ -1,4 +1,4 @@
-"""NumPy as a competitor: the same work as a careful person writes it, with temporaries where that is the idiom."""
+"""NumPy as a competitor: the same work as a careful person writes it, with temporaries where that is the idiom, and without."""
 
 from __future__ import annotations
 
@@ -18,11 +18,20 @@ from fastnn.benchmark import (
     numpy_step,
 )
 
+from . import numpy_out
+
 KEEP_PROB = 0.5
 RATE = 1e-3
 
 
-def prepare(case: Case) -> Callable[[], Any]:
+def prepare(case: Case) -> dict[str, Callable[[], Callable[[], Any]]]:
+    forms = {"plain": lambda: _plain(case)}
+    if case.kernel in numpy_out.FORMS:
+        forms["out="] = lambda: numpy_out.form(case)
+    return forms
+
+
+def _plain(case: Case) -> Callable[[], Any]:
     """Look the kernel's function up by name and bind the arrays to it by theirs."""
     arrays = inputs(case)
     work = globals()[case.kernel]

@@ -1,0 +1,199 @@
+"""Races between fastnn and its competitors, each in a process of its own, all of them taking turns within one run; and what a script that
+runs them shares: its options, the machine it ran on, the peaks it divides by."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cases import Case
+from peers.client import Peer, threads_environment
+
+from fastnn import _config, _core
+from fastnn import benchmark as bench
+
+THREADS = 2
+FULL = bench.Effort(rounds=5, chunks=12, seconds=0.004, peak_seconds=0.5, stream_bytes=256 << 20)
+QUICK = replace(bench.QUICK, rounds=2)
+QUICK_LIMIT = 1e9  # operations or bytes of a call: what does more is left out of a quick run
+
+# Instruction sets by the names that the libraries below the competitors know.
+ISA_ENVIRONMENT = {
+    "avx2": {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+}
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """`module` of `peers`, the packages and programs it needs, and what its environment has besides ours."""
+
+    name: str
+    module: str
+    needs: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = (("FASTNN_BACKEND", "numpy"),)
+
+    def missing(self) -> list[str]:
+        packages = [package for package in self.needs if importlib.util.find_spec(package) is None]
+        return packages + [program for program in self.programs if shutil.which(program) is None]
+
+
+FASTNN = Competitor("fastnn", "fastnn_kernels", environment=())
+NUMPY = Competitor("NumPy", "numpy_kernels")
+COMPETITORS = (
+    FASTNN,
+    NUMPY,
+    Competitor("PyTorch", "torch_kernels", ("torch",)),
+    Competitor("PyTorch compiled", "torch_compiled", ("torch",), ("g++",)),
+    Competitor("thinc", "thinc_kernels", ("thinc", "blis")),
+)
+
+
+class Contest:
+    """The processes of the competitors, started when they are first needed. `notes` says who is absent, and why."""
+
+    def __init__(self, competitors: Sequence[Competitor], effort: bench.Effort) -> None:
+        self.effort = effort
+        self.competitors = [competitor for competitor in competitors if not competitor.missing()]
+        self.notes = [f"{c.name} is absent: {' and '.join(c.missing())} not installed" for c in competitors if c.missing()]
+        self._peers: dict[tuple[Competitor, int], Peer] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Contest:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def race(self, case: Case, threads: Iterable[int]) -> dict[int, dict[str, dict[str, Any]]]:
+        """Measure the case with each number of threads: `{threads: {competitor: {"seconds", "median", "form"}}}`.
+
+        `seconds` is the median over rounds of the best chunk of each; `median` is that of all chunks.
+        """
+        ready = {}
+        for count in threads:
+            for competitor in self.competitors:
+                peer = self._peer(competitor, count)
+                answer = peer.prepare(case, self.effort.seconds)
+                if "refused" not in answer:
+                    ready[count, competitor.name] = (peer, answer, self._chunks(answer["seconds"]))
+        self._check(case, ready)
+        times: dict[tuple[int, str], list[list[float]]] = {key: [] for key in ready}
+        for _ in range(self.effort.rounds):
+            for key, (peer, _, chunks) in ready.items():
+                time.sleep(bench.PAUSE)
+                times[key].append(peer.chunks(chunks))
+        results: dict[int, dict[str, dict[str, Any]]] = {}
+        for (count, name), (_, answer, _) in ready.items():
+            results.setdefault(count, {})[name] = {**figures(times[count, name]), "form": answer["form"]}
+        return results
+
+    def _chunks(self, seconds: float) -> int:
+        """Chunks of a turn: fewer where even one call is long."""
+        plan = self.effort
+        return max(2, min(plan.chunks, int(2 * plan.chunks * plan.seconds / seconds)))
+
+    def _check(self, case: Case, ready: dict[tuple[int, str], tuple[Peer, dict[str, Any], int]]) -> None:
+        """A competitor that makes something else would be timed for nothing; random masks differ, so dropout is compared loosely."""
+        (_, first, _), *others = ready.values()
+        tolerance = 0.2 if "dropout" in case.kernel else 1e-3
+        for (_, name), (_, answer, _) in list(ready.items())[1:]:
+            if abs(answer["sum"] - first["sum"]) > tolerance * abs(first["sum"]):
+                raise RuntimeError(f"{case}: {name} ({answer['form']}) made {answer['sum']}, fastnn {first['sum']}")
+
+    def _peer(self, competitor: Competitor, threads: int) -> Peer:
+        if (competitor, threads) not in self._peers:
+            peer = Peer(competitor.module, {**dict(competitor.environment), **threads_environment(threads)})
+            self._peers[competitor, threads] = self._stack.enter_context(contextlib.closing(peer))
+        return self._peers[competitor, threads]
+
+
+def figures(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
+    """`seconds`: the median over rounds of the best chunk; `median`: that of all chunks."""
+    return {
+        "seconds": statistics.median(min(chunks) for chunks in rounds),
+        "median": statistics.median(seconds for chunks in rounds for seconds in chunks),
+    }
+
+
+class Peaks:
+    """The best that was measured in this run: flop/s of one thread for each dtype, bytes/s of the stream triad on all threads."""
+
+    def __init__(self) -> None:
+        self.flops = {"float32": 0.0, "float64": 0.0}
+        self.bandwidth = 0.0
+
+    def measure(self, effort: bench.Effort) -> None:
+        for dtype, best in self.flops.items():
+            self.flops[dtype] = max(best, _core.fma_peak(dtype, effort.peak_seconds))
+        self.bandwidth = max(self.bandwidth, _core.stream_bandwidth(effort.stream_bytes, effort.peak_seconds))
+
+    def rate(self, case: Case, threads: int) -> float | None:
+        """What `case` on `threads` threads is divided by; None for arrays that may stay in cache, of which the triad says nothing."""
+        work = case.work()
+        if work.unit == "GFLOP/s":
+            return threads * self.flops[case.dtype]
+        return self.bandwidth if work.amount > 1e8 and threads == THREADS else None
+
+
+def machine(peaks: Peaks, effort: bench.Effort, competitors: Sequence[Competitor]) -> dict[str, Any]:
+    """What the figures were measured on, for the header and the file."""
+    packages = ["fastnn", "numpy", *dict.fromkeys(package for competitor in competitors for package in competitor.needs)]
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cpu": bench.cpu_model(),
+        "cores": _config.available_cpus(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "isa": _core.isa(),
+        "python": platform.python_version(),
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+        "load": round(os.getloadavg()[0], 2),
+        "gflops_per_thread": {dtype: rate / 1e9 for dtype, rate in peaks.flops.items()},
+        "stream_gbytes": peaks.bandwidth / 1e9,
+        "threads": THREADS,
+        "rounds": effort.rounds,
+        "quick": effort == QUICK,
+    }
+
+
+def options(description: str, argv: Sequence[str] | None, **extra: dict[str, Any]) -> argparse.Namespace:
+    """Parse what the scripts share, and the `extra` options of one of them; `--isa` takes effect here."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write machine and figures there")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the figures there (needs matplotlib)")
+    parser.add_argument("--quick", action="store_true", help="a moment for each row, large ones left out: does everything run?")
+    parser.add_argument("--rows", metavar="PATTERN", default="", help="only rows whose name has this regular expression")
+    parser.add_argument("--isa", choices=[name for name, usable in _core.isas().items() if usable],
+                        help="hold fastnn to an instruction set; avx2 holds the competitors to it, too")  # fmt: skip
+    for name, settings in extra.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **settings)
+    args = parser.parse_args(argv)
+    if args.isa:
+        _core.use_isa(args.isa)
+        os.environ.update(ISA_ENVIRONMENT.get(args.isa, {}), FASTNN_ISA=args.isa)
+    _config.set_num_threads(THREADS)
+    return args
+
+
+def progress(text: str = "") -> None:
+    """One line on standard error that the next one replaces."""
+    if sys.stderr.isatty():
+        print(f"\r{text}", end="\033[K", file=sys.stderr, flush=True)
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
