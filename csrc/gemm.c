@@ -13,6 +13,8 @@
 
 enum {
     MOST_K = 1024,           /* terms summed in registers before y is touched: a packed panel of so many rows fits any second-level cache */
+    LEAST_K = 256,           /* fewer would touch y too often */
+    BLOCK_BYTES = 512 * 1024, /* of a that stay in the second-level cache while panel after panel passes them */
     DIRECT_TILES = 2,        /* up to so many tiles of rows read b in place rather than packed */
     PREFETCH_ROWS = 12,      /* of b read in place: its rows may lie further apart than hardware looks ahead */
     PACK_A_COLUMNS = 256,    /* columns of y from which a copy of a in tile order is worth its making */
@@ -44,7 +46,8 @@ struct product { /* y = a b, then bias, ReLU and dropout */
     /* The plan, made by plan_product. */
     ptrdiff_t size, lanes;               /* bytes of an element, elements of a vector */
     ptrdiff_t k_block, k_blocks;         /* terms of a block, blocks */
-    ptrdiff_t row_tiles, panel;          /* tiles of rows; columns of a panel */
+    ptrdiff_t row_tiles, tiles_a_block;  /* tiles of rows, all and those that pass a panel together */
+    ptrdiff_t panel;                     /* columns of a panel */
     ptrdiff_t row_parts, column_parts;   /* tasks are row_parts x column_parts */
     ptrdiff_t panel_bytes, a_bytes, bias_bytes;
     int direct, pack_a;                  /* b is read in place; a is copied into tile order */
@@ -60,14 +63,21 @@ static size_t plan_product(struct product *p)
     p->row_tiles = larger(1, (m + kernels->most_rows - 1) / kernels->most_rows);
     p->panel = kernels->vectors[smaller(larger(m, 1), kernels->most_rows)] * kernels->lanes;
     p->direct = p->b.column_stride == 1 && p->row_tiles <= DIRECT_TILES;
-    p->k_blocks = p->direct ? 1 : larger(1, (k + MOST_K - 1) / MOST_K);
-    p->k_block = larger(1, (k + p->k_blocks - 1) / p->k_blocks);
     p->pack_a = n >= PACK_A_COLUMNS && p->row_tiles > DIRECT_TILES && p->a.column_stride != 1;
 
     const double threads_wanted = 1.0 + 2.0 * (double)m * (double)n * (double)k / FLOPS_A_THREAD;
     const ptrdiff_t threads = threads_wanted < fnn_threads() ? (ptrdiff_t)threads_wanted : fnn_threads();
     p->column_parts = larger(1, smaller(threads, n / (2 * p->lanes)));
     p->row_parts = larger(1, smaller(threads / p->column_parts, p->row_tiles));
+
+    /* With several panels, the part of a that they all pass is kept within BLOCK_BYTES: less of k first, then fewer rows. */
+    const ptrdiff_t rows_a_task = (m + p->row_parts - 1) / p->row_parts, line = larger(1, rows_a_task) * size;
+    ptrdiff_t most_k = MOST_K;
+    if (p->direct) most_k = larger(1, k);
+    else if (n / p->column_parts > 2 * p->panel) most_k = larger(LEAST_K, smaller(MOST_K, BLOCK_BYTES / line));
+    p->k_blocks = larger(1, (k + most_k - 1) / most_k);
+    p->k_block = larger(1, (k + p->k_blocks - 1) / p->k_blocks);
+    p->tiles_a_block = n / p->column_parts > 2 * p->panel ? larger(1, BLOCK_BYTES / (p->k_block * kernels->most_rows * size)) : p->row_tiles;
 
     p->panel_bytes = p->direct && n % p->lanes == 0 ? 0 : rounded_up(p->k_block * p->panel * size, ALIGNMENT);
     p->a_bytes = p->pack_a ? rounded_up(m * k * size, ALIGNMENT) : 0;
@@ -85,53 +95,50 @@ static void pack_tiles_of_a(void *context, int task)
     }
 }
 
-/* One panel of columns against all tiles of rows of a task. */
-static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdiff_t last_tile, ptrdiff_t column, ptrdiff_t columns,
-                           const char *next_panel, char *packed)
+/* One panel of columns against tiles of rows, over one block of k. `next_panel` is what will be packed after it, or NULL. */
+static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdiff_t last_tile, ptrdiff_t block, ptrdiff_t column,
+                           ptrdiff_t columns, const char *next_panel, char *packed)
 {
     const ptrdiff_t m = p->y.rows, k = p->a.columns, size = p->size;
+    const ptrdiff_t k0 = block * p->k_block, depth = smaller(p->k_block, k - k0), last = block == p->k_blocks - 1;
+    struct fnn_tile tile = {
+        .k = depth,
+        .columns = columns,
+        .y_row = p->y.row_stride,
+        .y_column = p->y.column_stride,
+        .accumulate = block > 0,
+        .relu = last && p->relu,
+        .bias = last && p->bias.data ? (p->bias_packed ? p->bias_packed : (char *)p->bias.data) + column * size : NULL,
+        .ahead_k = p->b.row_stride,
+    };
     const int in_place = p->direct && columns % p->lanes == 0;
-    for (ptrdiff_t block = 0; block < p->k_blocks; block++) {
-        const ptrdiff_t k0 = block * p->k_block, depth = smaller(p->k_block, k - k0), last = block == p->k_blocks - 1;
-        struct fnn_tile tile = {
-            .k = depth,
-            .columns = columns,
-            .y_row = p->y.row_stride,
-            .y_column = p->y.column_stride,
-            .accumulate = block > 0,
-            .relu = last && p->relu,
-            .bias = last && p->bias.data ? (p->bias_packed ? p->bias_packed : (char *)p->bias.data) + column * size : NULL,
-        };
-        if (in_place) {
-            tile.b = at(&p->b, size, k0, column);
-            tile.b_k = p->b.row_stride;
-            tile.ahead = at(&p->b, size, k0 + PREFETCH_ROWS, column);
-            tile.ahead_k = p->b.row_stride;
-        } else {
-            tile.b = packed;
-            tile.b_k = rounded_up(columns, p->lanes);
-            tile.ahead = p->b.column_stride != 1 ? NULL : last ? next_panel : at(&p->b, size, k0 + depth, column);
-            tile.ahead_k = p->b.row_stride;
-            p->kernels->pack(at(&p->b, size, k0, column), p->b.column_stride, p->b.row_stride, tile.b_k, columns, depth, packed);
-        }
-        for (ptrdiff_t t = first_tile; t < last_tile; t++) {
-            const ptrdiff_t row = part(m, t, p->row_tiles);
-            tile.rows = part(m, t + 1, p->row_tiles) - row;
-            if (p->pack_a) {
-                tile.a = p->a_packed + (row * k + k0 * tile.rows) * size;
-                tile.a_row = 1;
-                tile.a_k = tile.rows;
-            } else {
-                tile.a = at(&p->a, size, row, k0);
-                tile.a_row = p->a.row_stride;
-                tile.a_k = p->a.column_stride;
-            }
-            tile.y = at(&p->y, size, row, column);
-            if (tile.rows > 0) p->kernels->tile(&tile);
-            if (!in_place) tile.ahead = NULL; /* the first tile has fetched what is packed next */
-        }
+    if (in_place) {
+        tile.b = at(&p->b, size, k0, column);
+        tile.b_k = p->b.row_stride;
+        tile.ahead = at(&p->b, size, k0 + PREFETCH_ROWS, column);
+    } else {
+        tile.b = packed;
+        tile.b_k = rounded_up(columns, p->lanes);
+        tile.ahead = p->b.column_stride == 1 ? next_panel : NULL;
+        p->kernels->pack(at(&p->b, size, k0, column), p->b.column_stride, p->b.row_stride, tile.b_k, columns, depth, packed);
     }
-    if (p->dropout) { /* while the panel is in the first-level cache */
+    for (ptrdiff_t t = first_tile; t < last_tile; t++) {
+        const ptrdiff_t row = part(m, t, p->row_tiles);
+        tile.rows = part(m, t + 1, p->row_tiles) - row;
+        if (p->pack_a) {
+            tile.a = p->a_packed + (row * k + k0 * tile.rows) * size;
+            tile.a_row = 1;
+            tile.a_k = tile.rows;
+        } else {
+            tile.a = at(&p->a, size, row, k0);
+            tile.a_row = p->a.row_stride;
+            tile.a_k = p->a.column_stride;
+        }
+        tile.y = at(&p->y, size, row, column);
+        if (tile.rows > 0) p->kernels->tile(&tile);
+        if (!in_place) tile.ahead = NULL; /* the first tile has fetched what is packed next */
+    }
+    if (last && p->dropout) { /* while the panel is in cache */
         const ptrdiff_t row = part(m, first_tile, p->row_tiles);
         struct fnn_matrix region = p->y;
         region.data = at(&p->y, size, row, column);
@@ -144,19 +151,24 @@ static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdif
 static void multiply_part(void *context, int task)
 {
     const struct product *p = context;
-    const ptrdiff_t n = p->y.columns, unit = p->lanes, units = (n + unit - 1) / unit;
+    const ptrdiff_t n = p->y.columns, units = (n + p->lanes - 1) / p->lanes;
     const ptrdiff_t row_part = task / p->column_parts, column_part = task % p->column_parts;
     const ptrdiff_t first_tile = part(p->row_tiles, row_part, p->row_parts), last_tile = part(p->row_tiles, row_part + 1, p->row_parts);
-    const ptrdiff_t first = unit * part(units, column_part, p->column_parts), end = smaller(n, unit * part(units, column_part + 1, p->column_parts));
+    const ptrdiff_t first = p->lanes * part(units, column_part, p->column_parts);
+    const ptrdiff_t end = smaller(n, p->lanes * part(units, column_part + 1, p->column_parts)), whole = end - end % p->lanes;
     char *packed = p->panels + task * p->panel_bytes;
-    const ptrdiff_t whole = end - end % p->lanes;
-    for (ptrdiff_t column = first; column < end;) {
-        /* Columns that do not fill a vector make a panel of their own when the rest is read in place. */
-        ptrdiff_t columns = smaller(p->panel, end - column);
-        if (p->direct && columns > p->lanes && columns % p->lanes) columns = smaller(columns, whole - column);
-        const ptrdiff_t next = column + columns;
-        multiply_panel(p, first_tile, last_tile, column, columns, next < end ? at(&p->b, p->size, 0, next) : NULL, packed);
-        column = next;
+    for (ptrdiff_t tile = first_tile; tile < last_tile; tile += p->tiles_a_block) {
+        const ptrdiff_t last = smaller(last_tile, tile + p->tiles_a_block);
+        for (ptrdiff_t block = 0; block < p->k_blocks; block++) {
+            for (ptrdiff_t column = first; column < end;) {
+                /* Columns that do not fill a vector make a panel of their own when the rest is read in place. */
+                ptrdiff_t columns = smaller(p->panel, end - column);
+                if (p->direct && columns > p->lanes && columns % p->lanes) columns = smaller(columns, whole - column);
+                const ptrdiff_t next = column + columns;
+                multiply_panel(p, tile, last, block, column, columns, next < end ? at(&p->b, p->size, block * p->k_block, next) : NULL, packed);
+                column = next;
+            }
+        }
     }
 }
 
