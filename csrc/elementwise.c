@@ -199,6 +199,7 @@ size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matri
         .dense = target->dense.data, .dense_stride = target->dense.row_stride,
         .gradient = gradient->data, .gradient_stride = gradient->row_stride,
     };
+    const uint64_t saved = fnn_flush_begin();
     if (weight.data) {
         all.total = 0.0;
         for (ptrdiff_t i = 0; i < n; i++)
@@ -211,11 +212,13 @@ size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matri
     const size_t sums_bytes = job.blocks <= 64 ? 0 : (size_t)job.blocks * sizeof *job.sums;
     const size_t rows_bytes = apart ? (size_t)(3 * c * size * job.tasks) : 0;
     char *memory = sums_bytes + rows_bytes ? malloc(sums_bytes + rows_bytes) : NULL;
-    if (sums_bytes + rows_bytes && !memory) return sums_bytes + rows_bytes;
+    if (sums_bytes + rows_bytes && !memory) {
+        fnn_flush_end(saved);
+        return sums_bytes + rows_bytes;
+    }
     job.sums = sums_bytes ? (double *)memory : few;
     job.rows = apart ? memory + sums_bytes : NULL;
 
-    const uint64_t saved = fnn_flush_begin();
     fnn_parallel(job.tasks, loss_task, &job);
     fnn_flush_end(saved);
     *loss = 0.0;

@@ -13,8 +13,8 @@
 
 enum {
     MOST_K = 1024,           /* terms summed in registers before y is touched: a packed panel of so many rows fits any second-level cache */
-    LEAST_K = 256,           /* fewer would touch y too often */
-    BLOCK_BYTES = 512 * 1024, /* of a that stay in the second-level cache while panel after panel passes them */
+    PANELS_TOGETHER = 4,     /* packed at a time, ROWS_TOGETHER rows of each in turn: a row of one panel alone is too short for memory to */
+    ROWS_TOGETHER = 16,      /* deliver at its full rate */
     DIRECT_TILES = 2,        /* up to so many tiles of rows read b in place rather than packed */
     PREFETCH_ROWS = 12,      /* of b read in place: its rows may lie further apart than hardware looks ahead */
     PACK_A_COLUMNS = 256,    /* columns of y from which a copy of a in tile order is worth its making */
@@ -46,10 +46,10 @@ struct product { /* y = a b, then bias, ReLU and dropout */
     /* The plan, made by plan_product. */
     ptrdiff_t size, lanes;               /* bytes of an element, elements of a vector */
     ptrdiff_t k_block, k_blocks;         /* terms of a block, blocks */
-    ptrdiff_t row_tiles, tiles_a_block;  /* tiles of rows, all and those that pass a panel together */
-    ptrdiff_t panel;                     /* columns of a panel */
+    ptrdiff_t row_tiles;                 /* tiles of rows */
+    ptrdiff_t panel, panels_together;    /* columns of a panel; panels packed at a time */
     ptrdiff_t row_parts, column_parts;   /* tasks are row_parts x column_parts */
-    ptrdiff_t panel_bytes, a_bytes, bias_bytes;
+    ptrdiff_t panels_bytes, a_bytes, bias_bytes;
     int direct, pack_a;                  /* b is read in place; a is copied into tile order */
     char *panels, *a_packed, *bias_packed;
 };
@@ -70,19 +70,13 @@ static size_t plan_product(struct product *p)
     p->column_parts = larger(1, smaller(threads, n / (2 * p->lanes)));
     p->row_parts = larger(1, smaller(threads / p->column_parts, p->row_tiles));
 
-    /* With several panels, the part of a that they all pass is kept within BLOCK_BYTES: less of k first, then fewer rows. */
-    const ptrdiff_t rows_a_task = (m + p->row_parts - 1) / p->row_parts, line = larger(1, rows_a_task) * size;
-    ptrdiff_t most_k = MOST_K;
-    if (p->direct) most_k = larger(1, k);
-    else if (n / p->column_parts > 2 * p->panel) most_k = larger(LEAST_K, smaller(MOST_K, BLOCK_BYTES / line));
-    p->k_blocks = larger(1, (k + most_k - 1) / most_k);
+    p->k_blocks = p->direct ? 1 : larger(1, (k + MOST_K - 1) / MOST_K);
     p->k_block = larger(1, (k + p->k_blocks - 1) / p->k_blocks);
-    p->tiles_a_block = n / p->column_parts > 2 * p->panel ? larger(1, BLOCK_BYTES / (p->k_block * kernels->most_rows * size)) : p->row_tiles;
-
-    p->panel_bytes = p->direct && n % p->lanes == 0 ? 0 : rounded_up(p->k_block * p->panel * size, ALIGNMENT);
+    p->panels_together = p->b.column_stride == 1 && !p->direct ? PANELS_TOGETHER : 1;
+    p->panels_bytes = p->direct && n % p->lanes == 0 ? 0 : rounded_up(p->k_block * p->panel * p->panels_together * size, ALIGNMENT);
     p->a_bytes = p->pack_a ? rounded_up(m * k * size, ALIGNMENT) : 0;
-    p->bias_bytes = p->bias.data && (p->bias.stride != 1 || n % p->lanes) ? rounded_up(rounded_up(n, p->lanes) * size, ALIGNMENT) : 0;
-    return (size_t)(p->row_parts * p->column_parts * p->panel_bytes + p->a_bytes + p->bias_bytes);
+    p->bias_bytes = p->bias.data && p->bias.stride != 1 ? rounded_up(n * size, ALIGNMENT) : 0;
+    return (size_t)(p->row_parts * p->column_parts * p->panels_bytes + p->a_bytes + p->bias_bytes);
 }
 
 static void pack_tiles_of_a(void *context, int task)
@@ -95,9 +89,22 @@ static void pack_tiles_of_a(void *context, int task)
     }
 }
 
-/* One panel of columns against tiles of rows, over one block of k. `next_panel` is what will be packed after it, or NULL. */
+/* Packs one block of k of the panels that `columns` columns from `column` on make, one after another, a few rows of all at a time. */
+static void pack_panels(const struct product *p, ptrdiff_t block, ptrdiff_t column, ptrdiff_t columns, char *packed)
+{
+    const ptrdiff_t k0 = block * p->k_block, depth = smaller(p->k_block, p->a.columns - k0);
+    const ptrdiff_t step = p->b.column_stride == 1 ? ROWS_TOGETHER : larger(1, depth);
+    for (ptrdiff_t t = 0; t < depth; t += step)
+        for (ptrdiff_t c = 0; c < columns; c += p->panel) {
+            const ptrdiff_t lanes = smaller(p->panel, columns - c), width = rounded_up(lanes, p->lanes);
+            p->kernels->pack(at(&p->b, p->size, k0 + t, column + c), p->b.column_stride, p->b.row_stride, width, lanes, smaller(step, depth - t),
+                             packed + (c * p->k_block + t * width) * p->size);
+        }
+}
+
+/* One panel of columns against tiles of rows, over one block of k. */
 static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdiff_t last_tile, ptrdiff_t block, ptrdiff_t column,
-                           ptrdiff_t columns, const char *next_panel, char *packed)
+                           ptrdiff_t columns, const char *packed)
 {
     const ptrdiff_t m = p->y.rows, k = p->a.columns, size = p->size;
     const ptrdiff_t k0 = block * p->k_block, depth = smaller(p->k_block, k - k0), last = block == p->k_blocks - 1;
@@ -119,8 +126,6 @@ static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdif
     } else {
         tile.b = packed;
         tile.b_k = rounded_up(columns, p->lanes);
-        tile.ahead = p->b.column_stride == 1 ? next_panel : NULL;
-        p->kernels->pack(at(&p->b, size, k0, column), p->b.column_stride, p->b.row_stride, tile.b_k, columns, depth, packed);
     }
     for (ptrdiff_t t = first_tile; t < last_tile; t++) {
         const ptrdiff_t row = part(m, t, p->row_tiles);
@@ -136,7 +141,6 @@ static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdif
         }
         tile.y = at(&p->y, size, row, column);
         if (tile.rows > 0) p->kernels->tile(&tile);
-        if (!in_place) tile.ahead = NULL; /* the first tile has fetched what is packed next */
     }
     if (last && p->dropout) { /* while the panel is in cache */
         const ptrdiff_t row = part(m, first_tile, p->row_tiles);
@@ -156,19 +160,17 @@ static void multiply_part(void *context, int task)
     const ptrdiff_t first_tile = part(p->row_tiles, row_part, p->row_parts), last_tile = part(p->row_tiles, row_part + 1, p->row_parts);
     const ptrdiff_t first = p->lanes * part(units, column_part, p->column_parts);
     const ptrdiff_t end = smaller(n, p->lanes * part(units, column_part + 1, p->column_parts)), whole = end - end % p->lanes;
-    char *packed = p->panels + task * p->panel_bytes;
-    for (ptrdiff_t tile = first_tile; tile < last_tile; tile += p->tiles_a_block) {
-        const ptrdiff_t last = smaller(last_tile, tile + p->tiles_a_block);
+    char *packed = p->panels + task * p->panels_bytes;
+    for (ptrdiff_t column = first; column < end;) {
+        /* Columns that do not fill a vector make a panel of their own when the rest is read in place. */
+        ptrdiff_t group = smaller(p->panel * p->panels_together, end - column);
+        if (p->direct && group > p->lanes && group % p->lanes) group = smaller(group, whole - column);
         for (ptrdiff_t block = 0; block < p->k_blocks; block++) {
-            for (ptrdiff_t column = first; column < end;) {
-                /* Columns that do not fill a vector make a panel of their own when the rest is read in place. */
-                ptrdiff_t columns = smaller(p->panel, end - column);
-                if (p->direct && columns > p->lanes && columns % p->lanes) columns = smaller(columns, whole - column);
-                const ptrdiff_t next = column + columns;
-                multiply_panel(p, tile, last, block, column, columns, next < end ? at(&p->b, p->size, block * p->k_block, next) : NULL, packed);
-                column = next;
-            }
+            if (!p->direct || group % p->lanes) pack_panels(p, block, column, group, packed);
+            for (ptrdiff_t c = 0; c < group; c += p->panel)
+                multiply_panel(p, first_tile, last_tile, block, column + c, smaller(p->panel, group - c), packed + c * p->k_block * p->size);
         }
+        column += group;
     }
 }
 
@@ -179,10 +181,7 @@ static void multiply(struct product *p, char *workspace)
     p->a_packed = workspace;
     p->bias_packed = p->bias_bytes ? workspace + p->a_bytes : NULL;
     p->panels = workspace + p->a_bytes + p->bias_bytes;
-    if (p->bias_packed) {
-        memset(p->bias_packed, 0, (size_t)p->bias_bytes);
-        fnn_copy_strided(p->y.columns, (size_t)p->size, p->bias.data, p->bias.stride, p->bias_packed, 1);
-    }
+    if (p->bias_packed) fnn_copy_strided(p->y.columns, (size_t)p->size, p->bias.data, p->bias.stride, p->bias_packed, 1);
     if (p->pack_a) fnn_parallel(tasks, pack_tiles_of_a, p);
     fnn_parallel(tasks, multiply_part, p);
 }

@@ -9,8 +9,8 @@
 
 /* One tile of y = a b: `rows` rows and `columns` columns, k terms a sum. Element (r, t) of a is a[r * a_row + t * a_k]; row t of b
  * starts at b[t * b_k] and must be readable up to whole vectors. y gets the sum, which starts from what it holds if `accumulate`, plus
- * the bias (readable up to whole vectors; NULL for none), then ReLU. While summing, the cache lines of a row of as many columns at
- * ahead[t * ahead_k] are fetched, unless it is NULL: what will be wanted next. */
+ * the bias (NULL for none), then ReLU. While summing, the cache lines of a row of as many columns at ahead[t * ahead_k] are fetched,
+ * unless it is NULL: what will be wanted next. */
 struct fnn_tile {
     ptrdiff_t k, rows, columns;
     const void *a;

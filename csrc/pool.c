@@ -60,10 +60,11 @@ uint64_t fnn_flush_begin(void)
     _mm_setcsr(saved | 0x8040); /* flush to zero, denormals are zero */
     return saved;
 #elif defined(__aarch64__)
-    uint64_t saved;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(saved));
-    __asm__ volatile("msr fpcr, %0" : : "r"(saved | (UINT64_C(1) << 24)));
-    return saved;
+    uint64_t control, status;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    __asm__ volatile("mrs %0, fpsr" : "=r"(status));
+    __asm__ volatile("msr fpcr, %0" : : "r"(control | (UINT64_C(1) << 24)));
+    return control | status << 32;
 #else
     return 0;
 #endif
@@ -75,7 +76,8 @@ void fnn_flush_end(uint64_t saved)
     /* The exception flags raised meanwhile go with the rest: the caller finds its register as it was. */
     _mm_setcsr((unsigned)saved);
 #elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(saved));
+    __asm__ volatile("msr fpcr, %0" : : "r"(saved & 0xFFFFFFFF));
+    __asm__ volatile("msr fpsr, %0" : : "r"(saved >> 32));
 #else
     (void)saved;
 #endif

@@ -69,6 +69,7 @@ __all__ = [
     "adam_update",
     "dropout_backward",
     "dropout_forward",
+    "get_num_threads",
     "gradient_check",
     "hinge_loss",
     "l2_loss",
@@ -86,6 +87,7 @@ __all__ = [
     "relu_forward",
     "rmsprop_update",
     "save",
+    "set_num_threads",
     "sgd_update",
     "show_config",
     "sigmoid_backward",
@@ -100,6 +102,27 @@ for _name in __all__:
         globals()[_name] = getattr(_backend.kernels, _name)
 
 __version__: str
+
+
+def set_num_threads(n: int | None) -> None:
+    """Let kernels use `n` threads, the caller's included, 1 to 256; None goes back to the default: `FASTNN_NUM_THREADS`, else
+    `OMP_NUM_THREADS`, else the processors this process may run on. Results have the same bits for any n.
+
+    On the NumPy backend this does nothing: there NumPy's own libraries decide.
+    """
+    if _backend.name == "compiled":
+        from . import _config
+
+        _config.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """Threads a kernel may use, the caller's included; 1 on the NumPy backend."""
+    if _backend.name == "numpy":
+        return 1
+    from . import _config
+
+    return _config.get_num_threads()
 
 
 def show_config() -> dict[str, Any]:

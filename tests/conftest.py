@@ -4,6 +4,7 @@ taken off the import path before anything imports fastnn (an editable install is
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ for name in [name for name in sys.modules if name.split(".")[0] == "fastnn"]:
     del sys.modules[name]
 
 from fastnn import _core  # noqa: E402
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts its children with Ctrl-C ignored
 
 
 @pytest.fixture(params=[name for name, usable in _core.isas().items() if usable])

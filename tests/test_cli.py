@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -267,12 +268,15 @@ def test_the_command_in_a_process_of_its_own(tmp_path):
 def test_ctrl_c_keeps_the_last_completed_epoch(tmp_path, saved):
     out = ["--out", "net.npz"] if saved else []
     with command("train", "--keep-prob", "1", "--epochs", "100000", *out, cwd=tmp_path) as process:
+        watchdog = threading.Timer(120, process.kill)
+        watchdog.start()
         for line in process.stderr:
             if line.startswith("epoch 3/"):
                 process.send_signal(signal.SIGINT)
                 break
         last = process.stderr.read().splitlines()[-1]
         process.wait()
+        watchdog.cancel()
     assert process.returncode == 130
     assert re.match(r"fastnn train: interrupted after epoch [2-9]\d*", last)
     assert ("net.npz" in last) is saved
