@@ -42,7 +42,10 @@ class Limit:
 def limits() -> Iterator[Limit]:
     forward, backward = "linear_relu_forward", "linear_relu_backward"
     middle, large = (128, 784, 1024), (256, 4096, 4096)
-    products = {(forward, middle): (0.78, 0.85), (forward, large): (0.86, 0.92), (backward, middle): (0.76, 0.83), (backward, large): (0.84, 0.90)}
+    products = {
+        (forward, middle): (0.78, 0.85), (forward, large): (0.86, 0.92),
+        (backward, middle): (0.76, 0.83), (backward, large): (0.84, 0.90),
+    }  # fmt: skip
     yield Limit(Case(forward, (32, 64, 32)), {"seconds": 3e-6})
     for (kernel, size), (share, aim) in products.items():
         yield Limit(Case(kernel, size), {"share": share, "aim": aim}, threads=(1, THREADS))
@@ -66,8 +69,9 @@ def measure(pattern: str, quick: bool) -> dict[str, Any]:
     peaks.measure(effort)
     with Contest(COMPETITORS, effort) as contest:
         about = machine(peaks, effort, contest.competitors)
-        chosen = [limit for limit in limits() if re.search(pattern, str(limit.case)) and not (quick and limit.case.work().amount > QUICK_LIMIT)]
-        for limit in chosen:
+        for limit in limits():
+            if not re.search(pattern, str(limit.case)) or (quick and limit.case.work().amount > QUICK_LIMIT):
+                continue
             progress(f"{limit.case} ...")
             for threads, results in contest.race(limit.case, limit.threads).items():
                 rows.append((limit, threads, results))

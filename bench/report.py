@@ -148,8 +148,8 @@ def readme_table(data: dict[str, Any]) -> str:
             cells = [label(row), time_text(row["results"]["fastnn"]["seconds"]), per_cent(share(row)), against]
             lines.append(f"| {' | '.join(cells)} |")
     flops = " and ".join(f"{machine['threads'] * rate:.0f} GFLOP/s of {dtype}" for dtype, rate in machine["gflops_per_thread"].items())
-    lines += ["", f"Per cent are of {flops} multiply-adds, or of {machine['stream_gbytes']:.1f} GB/s of stream triad, measured in the same run; "
-              "none where the arrays stay in cache."]  # fmt: skip
+    lines += ["", f"Per cent are of {flops} multiply-adds, or of {machine['stream_gbytes']:.1f} GB/s of stream triad, measured in the same "
+              "run; none where the arrays stay in cache."]  # fmt: skip
     return "\n".join(lines)
 
 
@@ -211,6 +211,7 @@ def plot_table(path: Path, data: dict[str, Any]) -> None:
         axes.barh([place for place, _ in found], [ratio - 1 for ratio in ratios], height, left=1.0, label=name)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks([place + height * (len(names) - 1) / 2 for place in range(len(rows))], [label(row) for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.1, -0.3)
     axes.set_xlabel("time relative to fastnn (to the right of the line: slower than fastnn)")
@@ -239,6 +240,7 @@ def plot_sizes(path: Path, data: dict[str, Any]) -> None:
                       linewidth=1.6 if own else 0.6, linestyle="-" if own else "--", label=f"{name}, batch {batch}")  # fmt: skip
     for axes, direction in zip(grid, directions):
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(0, None)
         axes.set_title(direction)
         axes.set_ylabel("per cent of peak")
