@@ -76,8 +76,8 @@ def measure(pattern: str, quick: bool) -> dict[str, Any]:
             progress(f"{limit.case} ...")
             for threads, results in contest.race(limit.case, limit.threads).items():
                 rows.append((limit, threads, results))
-            if peaks.rate(limit.case, THREADS) == peaks.bandwidth:  # neighbours on the machine take bandwidth: look when the row was run, too
-                peaks.measure(effort)
+            if peaks.rate(limit.case, THREADS) == peaks.bandwidth:
+                peaks.measure(effort)  # other guests of the machine take bandwidth: look while the row is run, too
         notes = contest.notes
     progress()
     peaks.measure(effort)
@@ -110,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = json.loads(args.source.read_text(encoding="utf-8")) if args.source else measure(args.rows, args.quick)
     print(*report.header(data["machine"]), *data["notes"], sep="\n", end="\n\n")
     print(report.table(data["rows"]), end="\n\n")
-    print(report.scaling_table(data["rows"], SCALING), end="\n\n")
+    if report.scaling(data["rows"]):
+        print(report.scaling_table(data["rows"], SCALING), end="\n\n")
     print("(times fastnn's time); best rival: the least of them\nthe fastest forms:", *report.forms(data["rows"]), sep="\n  ")
     if args.json:
         write_json(args.json, data)

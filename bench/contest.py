@@ -14,6 +14,7 @@ import platform
 import shutil
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,9 +33,16 @@ QUICK = replace(bench.QUICK, rounds=2)
 LONG = 0.2  # seconds; chunks from there on are not repeated within a round
 QUICK_LIMIT = 1e9  # operations or bytes of a call: what does more is left out of a quick run
 
-# Instruction sets by the names that the libraries below the competitors know.
+# Instruction sets by the names that the libraries below the competitors know. torch.compile needs a cache apart: it would take code that was
+# compiled for wider vectors, and compute something else.
 ISA_ENVIRONMENT = {
-    "avx2": {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+    "avx2": {
+        "OPENBLAS_CORETYPE": "Haswell",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir()) / "torchinductor-avx2"),
+    }
 }
 
 

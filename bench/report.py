@@ -202,18 +202,23 @@ def plot_table(path: Path, data: dict[str, Any]) -> None:
 
     rows = data["rows"]
     names = list(dict.fromkeys(name for row in rows for name in row["results"] if name != "fastnn"))
-    figure = Figure(figsize=(9, 1.5 + 0.16 * len(rows) * (len(names) + 1)), layout="constrained")
+    bars: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    ticks, place = [], 0.0
+    for row in rows:
+        rivals = [name for name in names if name in row["results"]]
+        ticks.append(place + (len(rivals) - 1) / 2)
+        for k, name in enumerate(rivals):
+            bars[name].append((place + k, row["results"][name]["seconds"] / row["results"]["fastnn"]["seconds"]))
+        place += len(rivals) + 1
+    figure = Figure(figsize=(9, 1.5 + 0.11 * place), layout="constrained")
     axes = figure.subplots()
-    height = 0.8 / max(1, len(names))
-    for k, name in enumerate(names):
-        found = [(place + k * height, row) for place, row in enumerate(rows) if name in row["results"]]
-        ratios = [row["results"][name]["seconds"] / row["results"]["fastnn"]["seconds"] for _, row in found]
-        axes.barh([place for place, _ in found], [ratio - 1 for ratio in ratios], height, left=1.0, label=name)
+    for name, found in bars.items():
+        axes.barh([at for at, _ in found], [ratio - 1 for _, ratio in found], 1.0, left=1.0, label=name)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_yticks([place + height * (len(names) - 1) / 2 for place in range(len(rows))], [label(row) for row in rows], fontsize=8)
-    axes.set_ylim(len(rows) - 0.1, -0.3)
+    axes.set_yticks(ticks, [label(row) for row in rows], fontsize=8)
+    axes.set_ylim(place, -1)
     axes.set_xlabel("time relative to fastnn (to the right of the line: slower than fastnn)")
     axes.grid(axis="x", which="both", linewidth=0.3)
     if names:
