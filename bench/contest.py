@@ -33,8 +33,8 @@ QUICK = replace(bench.QUICK, rounds=2)
 LONG = 0.2  # seconds; chunks from there on are not repeated within a round
 QUICK_LIMIT = 1e9  # operations or bytes of a call: what does more is left out of a quick run
 
-# Instruction sets by the names that the libraries below the competitors know. torch.compile needs a cache apart: it would take code that was
-# compiled for wider vectors, and compute something else.
+# Instruction sets by the names that the libraries below the competitors know. torch.compile needs a cache apart: it would take code that
+# was compiled for wider vectors, and compute something else.
 ISA_ENVIRONMENT = {
     "avx2": {
         "OPENBLAS_CORETYPE": "Haswell",
