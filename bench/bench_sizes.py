@@ -48,15 +48,16 @@ def table(points: Sequence[dict[str, Any]]) -> str:
     found = {(point["direction"], point["batch"], point["width"]): point for point in points}
     lines = [["width", *(f"{direction[:3]} {batch}" for direction, batch in columns)]]
     for width in sorted({point["width"] for point in points}):
-        cells = [found.get((*column, width)) for column in columns]
-        lines.append([str(width), *("/".join(f"{100 * report.share(cell, name):.0f}" for name in cell["results"]) if cell else "" for cell in cells)])
+        cells = [found.get((*column, width), {"results": {}}) for column in columns]
+        lines.append([str(width), *("/".join(f"{100 * report.share(cell, name):.0f}" for name in cell["results"]) for cell in cells)])
     return report.aligned(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = options(__doc__, argv)
     data = measure(args.rows, args.quick)
-    print(*report.header(data["machine"]), "", "per cent of peak, fastnn/NumPy:", table(data["points"]), "", *report.holes_text(data["points"]), sep="\n")
+    print(*report.header(data["machine"]), sep="\n", end="\n\nper cent of peak, fastnn/NumPy:\n")
+    print(table(data["points"]), "", *report.holes_text(data["points"]), sep="\n")
     if args.json:
         write_json(args.json, data)
     if args.plot:
@@ -67,7 +68,8 @@ def bench_sizes(request, capsys, tmp_path):
     """The widths as a part of `pytest bench`, with file and picture."""
     files = {name: tmp_path / name for name in ("sizes.json", "sizes.png")}
     with capsys.disabled():
-        main([*(["--quick"] if request.config.getoption("--quick") else []), "--json", str(files["sizes.json"]), "--plot", str(files["sizes.png"])])
+        main([*(["--quick"] if request.config.getoption("--quick") else []), "--json", str(files["sizes.json"]),
+              "--plot", str(files["sizes.png"])])  # fmt: skip
     assert all(path.stat().st_size > 100 for path in files.values())
 
 

@@ -14,8 +14,9 @@ import platform
 import shutil
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,25 +28,35 @@ from fastnn import _config, _core
 from fastnn import benchmark as bench
 
 THREADS = 2
-FULL = bench.Effort(rounds=5, chunks=12, seconds=0.004, peak_seconds=0.5, stream_bytes=256 << 20)
+FULL = bench.Effort(rounds=4, chunks=12, seconds=0.004, peak_seconds=0.5, stream_bytes=256 << 20)
 QUICK = replace(bench.QUICK, rounds=2)
+LONG = 0.2  # seconds; chunks from there on are not repeated within a round
 QUICK_LIMIT = 1e9  # operations or bytes of a call: what does more is left out of a quick run
 
-# Instruction sets by the names that the libraries below the competitors know.
+# Instruction sets by the names that the libraries below the competitors know. torch.compile needs a cache apart: it would take code that
+# was compiled for wider vectors, and compute something else.
 ISA_ENVIRONMENT = {
-    "avx2": {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+    "avx2": {
+        "OPENBLAS_CORETYPE": "Haswell",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir()) / "torchinductor-avx2"),
+    }
 }
 
 
 @dataclass(frozen=True)
 class Competitor:
-    """`module` of `peers`, the packages and programs it needs, and what its environment has besides ours."""
+    """`module` of `peers`, the packages and programs it needs, and what its environment has besides ours. One that
+    is not `threaded` uses one thread whatever it is given, so it is raced only where the others have the most."""
 
     name: str
     module: str
     needs: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = (("FASTNN_BACKEND", "numpy"),)
+    threaded: bool = True
 
     def missing(self) -> list[str]:
         packages = [package for package in self.needs if importlib.util.find_spec(package) is None]
@@ -59,7 +70,7 @@ COMPETITORS = (
     NUMPY,
     Competitor("PyTorch", "torch_kernels", ("torch",)),
     Competitor("PyTorch compiled", "torch_compiled", ("torch",), ("g++",)),
-    Competitor("thinc", "thinc_kernels", ("thinc", "blis")),
+    Competitor("thinc", "thinc_kernels", ("thinc", "blis"), threaded=False),
 )
 
 
@@ -79,7 +90,7 @@ class Contest:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def race(self, case: Case, threads: Iterable[int]) -> dict[int, dict[str, dict[str, Any]]]:
+    def race(self, case: Case, threads: Sequence[int]) -> dict[int, dict[str, dict[str, Any]]]:
         """Measure the case with each number of threads: `{threads: {competitor: {"seconds", "median", "form"}}}`.
 
         `seconds` is the median over rounds of the best chunk of each; `median` is that of all chunks.
@@ -87,6 +98,8 @@ class Contest:
         ready = {}
         for count in threads:
             for competitor in self.competitors:
+                if not competitor.threaded and count < max(threads):
+                    continue
                 peer = self._peer(competitor, count)
                 answer = peer.prepare(case, self.effort.seconds)
                 if "refused" not in answer:
@@ -105,11 +118,11 @@ class Contest:
     def _chunks(self, seconds: float) -> int:
         """Chunks of a turn: fewer where even one call is long."""
         plan = self.effort
-        return max(2, min(plan.chunks, int(2 * plan.chunks * plan.seconds / seconds)))
+        return max(2 if seconds < LONG else 1, min(plan.chunks, int(2 * plan.chunks * plan.seconds / seconds)))
 
     def _check(self, case: Case, ready: dict[tuple[int, str], tuple[Peer, dict[str, Any], int]]) -> None:
         """A competitor that makes something else would be timed for nothing; random masks differ, so dropout is compared loosely."""
-        (_, first, _), *others = ready.values()
+        (_, first, _), *_ = ready.values()
         tolerance = 0.2 if "dropout" in case.kernel else 1e-3
         for (_, name), (_, answer, _) in list(ready.items())[1:]:
             if abs(answer["sum"] - first["sum"]) > tolerance * abs(first["sum"]):

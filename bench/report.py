@@ -148,8 +148,8 @@ def readme_table(data: dict[str, Any]) -> str:
             cells = [label(row), time_text(row["results"]["fastnn"]["seconds"]), per_cent(share(row)), against]
             lines.append(f"| {' | '.join(cells)} |")
     flops = " and ".join(f"{machine['threads'] * rate:.0f} GFLOP/s of {dtype}" for dtype, rate in machine["gflops_per_thread"].items())
-    lines += ["", f"Per cent are of {flops} multiply-adds, or of {machine['stream_gbytes']:.1f} GB/s of stream triad, measured in the same run; "
-              "none where the arrays stay in cache."]  # fmt: skip
+    lines += ["", f"Per cent are of {flops} multiply-adds, or of {machine['stream_gbytes']:.1f} GB/s of stream triad, measured in the same "
+              "run; none where the arrays stay in cache."]  # fmt: skip
     return "\n".join(lines)
 
 
@@ -202,17 +202,23 @@ def plot_table(path: Path, data: dict[str, Any]) -> None:
 
     rows = data["rows"]
     names = list(dict.fromkeys(name for row in rows for name in row["results"] if name != "fastnn"))
-    figure = Figure(figsize=(9, 1.5 + 0.16 * len(rows) * (len(names) + 1)), layout="constrained")
+    bars: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    ticks, place = [], 0.0
+    for row in rows:
+        rivals = [name for name in names if name in row["results"]]
+        ticks.append(place + (len(rivals) - 1) / 2)
+        for k, name in enumerate(rivals):
+            bars[name].append((place + k, row["results"][name]["seconds"] / row["results"]["fastnn"]["seconds"]))
+        place += len(rivals) + 1
+    figure = Figure(figsize=(9, 1.5 + 0.11 * place), layout="constrained")
     axes = figure.subplots()
-    height = 0.8 / max(1, len(names))
-    for k, name in enumerate(names):
-        found = [(place + k * height, row) for place, row in enumerate(rows) if name in row["results"]]
-        ratios = [row["results"][name]["seconds"] / row["results"]["fastnn"]["seconds"] for _, row in found]
-        axes.barh([place for place, _ in found], [ratio - 1 for ratio in ratios], height, left=1.0, label=name)
+    for name, found in bars.items():
+        axes.barh([at for at, _ in found], [ratio - 1 for _, ratio in found], 1.0, left=1.0, label=name)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log")
-    axes.set_yticks([place + height * (len(names) - 1) / 2 for place in range(len(rows))], [label(row) for row in rows], fontsize=8)
-    axes.set_ylim(len(rows) - 0.1, -0.3)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_yticks(ticks, [label(row) for row in rows], fontsize=8)
+    axes.set_ylim(place, -1)
     axes.set_xlabel("time relative to fastnn (to the right of the line: slower than fastnn)")
     axes.grid(axis="x", which="both", linewidth=0.3)
     if names:
@@ -239,6 +245,7 @@ def plot_sizes(path: Path, data: dict[str, Any]) -> None:
                       linewidth=1.6 if own else 0.6, linestyle="-" if own else "--", label=f"{name}, batch {batch}")  # fmt: skip
     for axes, direction in zip(grid, directions):
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(0, None)
         axes.set_title(direction)
         axes.set_ylabel("per cent of peak")
