@@ -50,7 +50,7 @@ struct product { /* y = a b, then bias, ReLU and dropout */
     ptrdiff_t panel, panels_together;    /* columns of a panel; panels packed at a time */
     ptrdiff_t row_parts, column_parts;   /* tasks are row_parts x column_parts */
     ptrdiff_t panels_bytes, a_bytes, bias_bytes;
-    int direct, pack_a;                  /* b is read in place; a is copied into tile order */
+    int direct, by_rows, pack_a;         /* b is read in place; in whole rows, for one row of y; a is copied into tile order */
     char *panels, *a_packed, *bias_packed;
 };
 
@@ -70,10 +70,11 @@ static size_t plan_product(struct product *p)
     p->column_parts = larger(1, smaller(threads, n / (2 * p->lanes)));
     p->row_parts = larger(1, smaller(threads / p->column_parts, p->row_tiles));
 
+    p->by_rows = p->direct && m == 1 && p->y.column_stride == 1;
     p->k_blocks = p->direct ? 1 : larger(1, (k + MOST_K - 1) / MOST_K);
     p->k_block = larger(1, (k + p->k_blocks - 1) / p->k_blocks);
     p->panels_together = p->b.column_stride == 1 && !p->direct ? PANELS_TOGETHER : 1;
-    p->panels_bytes = p->direct && n % p->lanes == 0 ? 0 : rounded_up(p->k_block * p->panel * p->panels_together * size, ALIGNMENT);
+    p->panels_bytes = p->by_rows || (p->direct && n % p->lanes == 0) ? 0 : rounded_up(p->k_block * p->panel * p->panels_together * size, ALIGNMENT);
     p->a_bytes = p->pack_a ? rounded_up(m * k * size, ALIGNMENT) : 0;
     p->bias_bytes = p->bias.data && p->bias.stride != 1 ? rounded_up(n * size, ALIGNMENT) : 0;
     return (size_t)(p->row_parts * p->column_parts * p->panels_bytes + p->a_bytes + p->bias_bytes);
@@ -118,7 +119,7 @@ static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdif
         .bias = last && p->bias.data ? (p->bias_packed ? p->bias_packed : (char *)p->bias.data) + column * size : NULL,
         .ahead_k = p->b.row_stride,
     };
-    const int in_place = p->direct && columns % p->lanes == 0;
+    const int in_place = p->by_rows || (p->direct && columns % p->lanes == 0);
     if (in_place) {
         tile.b = at(&p->b, size, k0, column);
         tile.b_k = p->b.row_stride;
@@ -140,7 +141,7 @@ static void multiply_panel(const struct product *p, ptrdiff_t first_tile, ptrdif
             tile.a_k = p->a.column_stride;
         }
         tile.y = at(&p->y, size, row, column);
-        if (tile.rows > 0) p->kernels->tile(&tile);
+        if (tile.rows > 0) (p->by_rows ? p->kernels->row : p->kernels->tile)(&tile);
     }
     if (last && p->dropout) { /* while the panel is in cache */
         const ptrdiff_t row = part(m, first_tile, p->row_tiles);
@@ -165,10 +166,12 @@ static void multiply_part(void *context, int task)
         /* Columns that do not fill a vector make a panel of their own when the rest is read in place. */
         ptrdiff_t group = smaller(p->panel * p->panels_together, end - column);
         if (p->direct && group > p->lanes && group % p->lanes) group = smaller(group, whole - column);
+        if (p->by_rows) group = end - column;
+        const ptrdiff_t panel = p->by_rows ? group : p->panel;
         for (ptrdiff_t block = 0; block < p->k_blocks; block++) {
-            if (!p->direct || group % p->lanes) pack_panels(p, block, column, group, packed);
-            for (ptrdiff_t c = 0; c < group; c += p->panel)
-                multiply_panel(p, first_tile, last_tile, block, column + c, smaller(p->panel, group - c), packed + c * p->k_block * p->size);
+            if (!p->by_rows && (!p->direct || group % p->lanes)) pack_panels(p, block, column, group, packed);
+            for (ptrdiff_t c = 0; c < group; c += panel)
+                multiply_panel(p, first_tile, last_tile, block, column + c, smaller(panel, group - c), packed + c * p->k_block * p->size);
         }
         column += group;
     }

@@ -42,6 +42,7 @@ struct fnn_real_kernels {
     ptrdiff_t vectors[FNN_TILE_ROWS + 1]; /* the most vectors of columns a tile of so many rows may have; any smaller number fits too */
     void (*pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride, ptrdiff_t width, ptrdiff_t lanes, ptrdiff_t k, void *packed);
     void (*tile)(const struct fnn_tile *tile);
+    void (*row)(const struct fnn_tile *tile); /* one row, any number of columns; y and b have unit stride along it */
     void (*gate)(ptrdiff_t n, const void *dy, const void *gate, double scale, void *out, void *sum);
     void (*map[FNN_MAPS])(ptrdiff_t n, void *const *arrays, const double *scalars);
     void (*dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x, ptrdiff_t x_stride, void *y, ptrdiff_t y_stride,

@@ -1,6 +1,8 @@
 /* Matrix product building blocks: packing a panel, the register tile, and the gradient's gate. Sums over k run in order with one
  * accumulator an element, so the bits of an element depend neither on the shape of the tile that it falls in nor on blocks or threads. */
 
+#define ROW_DEPTH 4 /* rows of b that one row of y takes in at a time */
+
 /* Interleaves of the lower and the upper halves of two vectors: L rounds of them transpose a 2^L square. */
 #if FNN_VECTOR_BYTES == 64 && FNN_IS_F32
 #define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
@@ -148,6 +150,44 @@ static void FN(tile)(const struct fnn_tile *tile)
     shapes[tile->rows][(tile->columns + LANES - 1) / LANES](tile);
 }
 
+/* depth rows of b from t0 on, times as many elements of a, added to y. */
+static inline __attribute__((always_inline)) void FN(row_block)(const struct fnn_tile *tile, ptrdiff_t t0, const ptrdiff_t depth)
+{
+    const REAL *a = (const REAL *)tile->a + t0 * tile->a_k, *b = (const REAL *)tile->b + t0 * tile->b_k;
+    const ptrdiff_t whole = tile->columns - tile->columns % LANES;
+    REAL *y = (REAL *)tile->y;
+    VECTOR left[ROW_DEPTH] = {(VECTOR){0}};
+    FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) left[t] = a[t * tile->a_k] - (VECTOR){0};
+    for (ptrdiff_t c = 0; c < whole; c += LANES) {
+        VECTOR sum = *(const VECTOR_U *)(y + c);
+        FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) sum = FNN_FMA(left[t], *(const VECTOR_U *)(b + t * tile->b_k + c), sum);
+        *(VECTOR_U *)(y + c) = sum;
+    }
+    if (whole < tile->columns) {
+        const size_t bytes = (size_t)(tile->columns - whole) * sizeof(REAL);
+        VECTOR sum = (VECTOR){0}, line = (VECTOR){0};
+        memcpy(&sum, y + whole, bytes);
+        for (ptrdiff_t t = 0; t < depth; t++) {
+            memcpy(&line, b + t * tile->b_k + whole, bytes);
+            sum = FNN_FMA(left[t], line, sum);
+        }
+        memcpy(y + whole, &sum, bytes);
+    }
+}
+
+/* `tile` for one row of any number of columns, y and b with unit stride: b is read a few whole rows at a time, at memory's pace. */
+static void FN(row)(const struct fnn_tile *tile)
+{
+    REAL *y = (REAL *)tile->y;
+    const REAL *bias = (const REAL *)tile->bias;
+    ptrdiff_t t = 0;
+    if (!tile->accumulate) memset(y, 0, (size_t)tile->columns * sizeof(REAL));
+    for (; t + ROW_DEPTH <= tile->k; t += ROW_DEPTH) FN(row_block)(tile, t, ROW_DEPTH);
+    if (t < tile->k) FN(row_block)(tile, t, tile->k - t);
+    for (ptrdiff_t c = 0; c < tile->columns && bias; c++) y[c] += bias[c];
+    for (ptrdiff_t c = 0; c < tile->columns && tile->relu; c++) y[c] = y[c] <= 0 ? (REAL)0 : y[c];
+}
+
 /* dz = gate <= 0 ? 0 : dy * scale for n neighbours (dy itself without a gate), and sum += dz; out or sum may be NULL. */
 static void FN(gate)(ptrdiff_t n, const void *dy_data, const void *gate_data, double scale_exact, void *out_data, void *sum_data)
 {
@@ -170,5 +210,6 @@ static void FN(gate)(ptrdiff_t n, const void *dy_data, const void *gate_data, do
     }
 }
 
+#undef ROW_DEPTH
 #undef LOW
 #undef HIGH

@@ -70,7 +70,7 @@
 #define FNN_REAL_TABLE(type, bytes)                                                                                                        \
     {                                                                                                                                      \
         .lanes = FNN_VECTOR_BYTES / (bytes), .most_rows = FNN_MOST_ROWS, .vectors = FNN_VECTORS, .pack = FNN_NAME(pack, type),              \
-        .tile = FNN_NAME(tile, type), .gate = FNN_NAME(gate, type),                                                                        \
+        .tile = FNN_NAME(tile, type), .row = FNN_NAME(row, type), .gate = FNN_NAME(gate, type),                                            \
         .map = {[FNN_RELU_FORWARD] = FNN_NAME(relu_forward, type), [FNN_RELU_BACKWARD] = FNN_NAME(relu_backward, type),                    \
                 [FNN_LEAKY_FORWARD] = FNN_NAME(leaky_forward, type), [FNN_LEAKY_BACKWARD] = FNN_NAME(leaky_backward, type),                \
                 [FNN_TANH_FORWARD] = FNN_NAME(tanh_forward, type), [FNN_TANH_BACKWARD] = FNN_NAME(tanh_backward, type),                    \
