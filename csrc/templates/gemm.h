@@ -65,7 +65,38 @@ static void FN(pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride
     }
 }
 
-/* A tile comes and leaves through these two when columns are missing or y's columns are apart: element by element, same operations. */
+/* The first n elements of a vector, n <= LANES, in pieces of constant length: a store under a mask is slow on some processors, and so is
+ * a copy of variable length. */
+static inline VECTOR FN(load_some)(const REAL *from, ptrdiff_t n)
+{
+    if (n == LANES) return *(const VECTOR_U *)from;
+    REAL held[LANES] = {0};
+    ptrdiff_t at = 0;
+    FNN_UNROLL for (ptrdiff_t piece = LANES / 2; piece > 0; piece /= 2)
+        if (n & piece) {
+            memcpy(held + at, from + at, (size_t)piece * sizeof(REAL));
+            at += piece;
+        }
+    return *(const VECTOR_U *)held;
+}
+
+static inline void FN(store_some)(REAL *to, VECTOR value, ptrdiff_t n)
+{
+    if (n == LANES) {
+        *(VECTOR_U *)to = value;
+        return;
+    }
+    REAL held[LANES];
+    *(VECTOR_U *)held = value;
+    ptrdiff_t at = 0;
+    FNN_UNROLL for (ptrdiff_t piece = LANES / 2; piece > 0; piece /= 2)
+        if (n & piece) {
+            memcpy(to + at, held + at, (size_t)piece * sizeof(REAL));
+            at += piece;
+        }
+}
+
+/* A tile comes and leaves through these two when y's columns are apart: element by element, same operations. */
 static void FN(start_slowly)(REAL *product, ptrdiff_t width, const struct fnn_tile *tile)
 {
     memset(product, 0, (size_t)(tile->rows * width) * sizeof *product);
@@ -96,14 +127,16 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
         FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = (VECTOR){0};
     }
     /* A block of k goes on where the last one stopped, so that the order of a sum does not depend on blocks. */
-    const int slow = tile->columns != vectors * LANES || tile->y_column != 1;
+    const int apart = tile->y_column != 1;
+    const ptrdiff_t tail = tile->columns - (vectors - 1) * LANES; /* columns in the last vector */
     REAL product[FNN_MOST_ROWS * FNN_MOST_VECTORS * LANES];
     if (tile->accumulate) {
-        if (slow) FN(start_slowly)(product, vectors * LANES, tile);
-        const REAL *from = slow ? product : (const REAL *)tile->y;
-        const ptrdiff_t stride = slow ? vectors * LANES : tile->y_row;
+        if (apart) FN(start_slowly)(product, vectors * LANES, tile);
+        const REAL *from = apart ? product : (const REAL *)tile->y;
+        const ptrdiff_t stride = apart ? vectors * LANES : tile->y_row;
         FNN_UNROLL for (int r = 0; r < rows; r++)
-            FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = *(const VECTOR_U *)(from + r * stride + v * LANES);
+            FNN_UNROLL for (int v = 0; v < vectors; v++)
+                sum[r][v] = FN(load_some)(from + r * stride + v * LANES, v == vectors - 1 ? tail : LANES);
     }
     for (ptrdiff_t t = 0, at = 0; t < tile->k; t++, at += a_k, b += b_k) {
         VECTOR line[FNN_MOST_VECTORS];
@@ -118,20 +151,20 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
             FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = FNN_FMA(left, line[v], sum[r][v]);
         }
     }
-    if (slow) {
+    if (apart) {
         FNN_UNROLL for (int r = 0; r < rows; r++)
             FNN_UNROLL for (int v = 0; v < vectors; v++) *(VECTOR_U *)(product + (r * vectors + v) * LANES) = sum[r][v];
         FN(finish_slowly)(product, vectors * LANES, tile);
         return;
     }
-    const REAL *bias = (const REAL *)tile->bias;
-    FNN_UNROLL for (int r = 0; r < rows; r++) {
-        REAL *y = (REAL *)tile->y + r * tile->y_row;
-        FNN_UNROLL for (int v = 0; v < vectors; v++) {
+    FNN_UNROLL for (int v = 0; v < vectors; v++) {
+        const ptrdiff_t width = v == vectors - 1 ? tail : LANES;
+        const VECTOR bias = tile->bias ? FN(load_some)((const REAL *)tile->bias + v * LANES, width) : (VECTOR){0};
+        FNN_UNROLL for (int r = 0; r < rows; r++) {
             VECTOR value = sum[r][v];
-            if (bias) value = value + *(const VECTOR_U *)(bias + v * LANES);
+            if (tile->bias) value = value + bias;
             if (tile->relu) value = (VECTOR)((__typeof__(value <= value))value & ~(value <= (VECTOR){0}));
-            *(VECTOR_U *)(y + v * LANES) = value;
+            FN(store_some)((REAL *)tile->y + r * tile->y_row + v * LANES, value, width);
         }
     }
 }
