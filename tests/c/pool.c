@@ -64,14 +64,16 @@ static int child_is_right(void)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-int main(void)
+/* An argument is the number of forks in each of two situations, instead of CHILDREN. */
+int main(int count, char **arguments)
 {
     alarm(WATCHDOG_SECONDS);
+    const long forks = count > 1 ? atol(arguments[1]) : CHILDREN;
     long wrong = 0, children = 0;
 
     fnn_set_threads(4, 4);
     wrong += work(1, JOBS);
-    for (int c = 0; c < CHILDREN; c++) children += child_is_right();
+    for (long c = 0; c < forks; c++) children += child_is_right();
     wrong += work(2, JOBS);
 
     pthread_t callers[CALLERS], sizes;
@@ -81,12 +83,12 @@ int main(void)
         seeds[c] = 100 * c;
         pthread_create(&callers[c], NULL, caller, &seeds[c]);
     }
-    for (int c = 0; c < CHILDREN; c++) children += child_is_right();
+    for (long c = 0; c < forks; c++) children += child_is_right();
     for (int c = 0; c < CALLERS; c++) pthread_join(callers[c], NULL);
     atomic_store(&stop, true);
     pthread_join(sizes, NULL);
     wrong += atomic_load(&wrong_in_callers);
 
-    printf("%d jobs, %ld wrong; %d children, %ld right\n", (CALLERS + 2) * JOBS, wrong, 2 * CHILDREN, children);
-    return wrong != 0 || children != 2 * CHILDREN;
+    printf("%d jobs, %ld wrong; %ld children, %ld right\n", (CALLERS + 2) * JOBS, wrong, 2 * forks, children);
+    return wrong != 0 || children != 2 * forks;
 }
