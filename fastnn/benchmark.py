@@ -85,6 +85,7 @@ class Peak:
 
 
 def flops(amount: float) -> Work:
+    """Work of `amount` operations, a multiply-add being two."""
     return Work(amount, "GFLOP/s")
 
 
@@ -104,22 +105,26 @@ def step_flops(sizes: Sequence[int], batch: int) -> Work:
 
 
 def numpy_linear_relu(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`max(0, x @ w + b)` as one writes it in NumPy."""
     y = x @ w
     y += b
     return np.maximum(y, 0, out=y)
 
 
 def numpy_linear_relu_backward(dy: np.ndarray, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dx, dw and db of a ReLU layer as one writes them in NumPy."""
     dz = dy * (y > 0)
     return dz @ w.T, x.T @ dz, dz.sum(axis=0)
 
 
 def numpy_dropout(rng: np.random.Generator, x: np.ndarray, keep_prob: float) -> np.ndarray:
+    """Inverted dropout as one writes it in NumPy."""
     mask = rng.random(x.shape, dtype=x.dtype) < keep_prob
     return x * (mask / x.dtype.type(keep_prob))
 
 
 def numpy_softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Loss and gradient as one writes them in NumPy."""
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
     p = e / e.sum(axis=1, keepdims=True)
     rows = np.arange(len(labels))
@@ -130,6 +135,7 @@ def numpy_softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple
 
 
 def numpy_adam(param: np.ndarray, grad: np.ndarray, m: np.ndarray, v: np.ndarray, step: int, learning_rate: float = 1e-3) -> np.ndarray:
+    """One Adam step as one writes it in NumPy; param, m and v change in place."""
     m *= 0.9
     m += 0.1 * grad
     v *= 0.999
@@ -286,6 +292,7 @@ def header(peak: Peak) -> list[str]:
 
 
 def time_text(seconds: float) -> str:
+    """A time in seconds as text with the unit that suits it."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}" if seconds < 999.5 * size else f"{seconds / size:.0f} {unit}"
@@ -293,6 +300,7 @@ def time_text(seconds: float) -> str:
 
 
 def result_line(row: Row, fastnn_seconds: float, numpy_seconds: float, peak: Peak) -> list[str]:
+    """The cells of the table for one kernel."""
     rate = f"{row.work.amount / fastnn_seconds / 1e9:.3g} {row.work.unit}"
     return [row.name, row.size, time_text(fastnn_seconds), time_text(numpy_seconds), f"{numpy_seconds / fastnn_seconds:.2f}", rate,
             f"{100 * peak.share(row.work, fastnn_seconds):.0f} %"]
