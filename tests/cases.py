@@ -203,7 +203,7 @@ def misaligned(array: np.ndarray) -> np.ndarray:
 
 def in_records(array: np.ndarray) -> np.ndarray:
     """The same values as a field of packed records: strides that are no whole number of elements."""
-    records = np.zeros(array.shape, np.dtype([("flag", "u1"), ("value", array.dtype)]))
+    records = np.zeros(array.shape, np.dtype([("value", array.dtype), ("flag", "u1")]))
     records["value"] = array
     return records["value"]
 

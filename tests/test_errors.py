@@ -222,6 +222,17 @@ def test_interleaved_views_are_not_overlap():
     np.testing.assert_array_equal(both[:, 1::2], expected)
 
 
+def test_overlap_below_a_view_that_runs_backwards():
+    memory = np.random.default_rng(0).standard_normal(9).astype("f")
+    assert "not overlap 'x'" in refused("relu_forward", {"x": memory[8::-2], "out": memory[:5]}, ValueError)
+
+
+def test_rows_apart_whose_columns_are_one():
+    memory = np.random.default_rng(0).standard_normal(80).astype("f")
+    out = np.lib.stride_tricks.as_strided(memory, (5, 4), (64, 0))
+    assert "not overlap itself" in refused("relu_forward", {"x": np.ones((5, 4), "f"), "out": out}, ValueError)
+
+
 @pytest.mark.parametrize("function", ["linear_forward", "linear_backward"])
 def test_lack_of_memory_is_said(function, tmp_path):
     """Under an address-space limit the workspace cannot be had: MemoryError, and the outputs keep what they held."""
