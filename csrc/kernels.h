@@ -7,16 +7,17 @@
 
 #include "fastnn.h"
 
-/* One tile of y = a b: `rows` rows and `columns` columns, k terms a sum. Element (r, t) of a is a[r * a_row + t * a_k]; row t of b
- * starts at b[t * b_k] and must be readable up to whole vectors. y gets the sum, which starts from what it holds if `accumulate`, plus
- * the bias (NULL for none), then ReLU. While summing, the cache lines of a row of as many columns at ahead[t * ahead_k] are fetched,
+/* One tile of y = a b: `rows` rows and `columns` columns, k terms a sum. Element (r, t) of a is a[r * a_row + t * a_k]. Columns are taken
+ * in vectors; where they do not fill the last one, it starts within the one before, so that it ends with the last column. Row t of b
+ * starts at b[t * b_k], its last vector at b[t * b_k + b_last]; fewer columns than one vector must be padded in b, but not in y. y gets
+ * the sum, which starts from what it holds if `accumulate`, plus the bias (NULL for none), then ReLU. While summing, the cache lines of a row of as many columns at ahead[t * ahead_k] are fetched,
  * unless it is NULL: what will be wanted next. */
 struct fnn_tile {
     ptrdiff_t k, rows, columns;
     const void *a;
     ptrdiff_t a_row, a_k;
     const void *b;
-    ptrdiff_t b_k;
+    ptrdiff_t b_k, b_last;
     const void *ahead;
     ptrdiff_t ahead_k;
     void *y;
@@ -39,7 +40,7 @@ enum { FNN_TILE_ROWS = 8 }; /* no instruction set has taller tiles */
 struct fnn_real_kernels {
     ptrdiff_t lanes;                    /* elements in a vector */
     ptrdiff_t most_rows;                /* of a tile */
-    ptrdiff_t vectors[FNN_TILE_ROWS + 1]; /* the most vectors of columns a tile of so many rows may have; any smaller number fits too */
+    ptrdiff_t vectors[FNN_TILE_ROWS + 1]; /* the most vectors of columns a tile of so many rows may have, at least three; fewer fit too */
     void (*pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride, ptrdiff_t width, ptrdiff_t lanes, ptrdiff_t k, void *packed);
     void (*tile)(const struct fnn_tile *tile);
     void (*row)(const struct fnn_tile *tile); /* one row, any number of columns; y and b have unit stride along it */

@@ -32,7 +32,8 @@ static inline __attribute__((always_inline)) void FN(transpose)(const REAL *from
     FNN_UNROLL for (int l = 0; l < LANES; l++) *(VECTOR_U *)(to + l * to_stride) = v[l];
 }
 
-/* out[t * width + lane] = data[lane * lane_stride + t * k_stride] for lanes < width, k values each; lanes from `lanes` on are zero. */
+/* out[t * width + lane] = data[lane * lane_stride + t * k_stride], k values each of `lanes` lanes. Rows wider than that are whole vectors:
+ * the last vector holds the last LANES lanes, or where there are fewer, those and zeros. */
 static void FN(pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride, ptrdiff_t width, ptrdiff_t lanes, ptrdiff_t k, void *packed)
 {
     const REAL *from = (const REAL *)data;
@@ -41,35 +42,35 @@ static void FN(pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride
         for (ptrdiff_t t = 0; t < k; t++) memcpy(out + t * FNN_MOST_ROWS, from + t * k_stride, FNN_MOST_ROWS * sizeof(REAL));
         return;
     }
+    const int shifted = width > lanes && lanes >= LANES;
+    const ptrdiff_t whole = lanes - lanes % LANES, last = lanes - LANES;
     if (lane_stride == 1) {
-        const ptrdiff_t whole = lanes - lanes % LANES;
         for (ptrdiff_t t = 0; t < k; t++, from += k_stride, out += width) {
             for (ptrdiff_t l = 0; l < whole; l += LANES) *(VECTOR_U *)(out + l) = *(const VECTOR_U *)(from + l);
-            for (ptrdiff_t l = whole; l < lanes; l++) out[l] = from[l];
-            for (ptrdiff_t l = lanes; l < width; l++) out[l] = 0;
+            if (shifted) *(VECTOR_U *)(out + whole) = *(const VECTOR_U *)(from + last);
+            for (ptrdiff_t l = whole; l < lanes && !shifted; l++) out[l] = from[l];
+            for (ptrdiff_t l = lanes; l < width && !shifted; l++) out[l] = 0;
         }
         return;
     }
-    ptrdiff_t lane = 0;
-    if (k_stride == 1) {
-        for (; lane + LANES <= lanes; lane += LANES) {
-            ptrdiff_t t = 0;
-            for (; t + LANES <= k; t += LANES) FN(transpose)(from + lane * lane_stride + t, lane_stride, out + t * width + lane, width);
-            for (; t < k; t++)
-                for (ptrdiff_t l = lane; l < lane + LANES; l++) out[t * width + l] = from[l * lane_stride + t];
-        }
+    const ptrdiff_t end = shifted ? width : whole; /* of the lanes that are packed a vector at a time */
+    for (ptrdiff_t lane = 0; lane < end; lane += LANES) {
+        const REAL *first = from + (lane < whole ? lane : last) * lane_stride;
+        ptrdiff_t t = 0;
+        for (; k_stride == 1 && t + LANES <= k; t += LANES) FN(transpose)(first + t, lane_stride, out + t * width + lane, width);
+        for (; t < k; t++)
+            for (ptrdiff_t l = 0; l < LANES; l++) out[t * width + lane + l] = first[l * lane_stride + t * k_stride];
     }
     for (ptrdiff_t t = 0; t < k; t++) {
-        for (ptrdiff_t l = lane; l < lanes; l++) out[t * width + l] = from[l * lane_stride + t * k_stride];
-        for (ptrdiff_t l = lanes > lane ? lanes : lane; l < width; l++) out[t * width + l] = 0;
+        for (ptrdiff_t l = end; l < lanes; l++) out[t * width + l] = from[l * lane_stride + t * k_stride];
+        for (ptrdiff_t l = end > lanes ? end : lanes; l < width; l++) out[t * width + l] = 0;
     }
 }
 
-/* The first n elements of a vector, n <= LANES, in pieces of constant length: a store under a mask is slow on some processors, and so is
+/* The first n elements of a vector, n < LANES, in pieces of constant length: a store under a mask is slow on some processors, and so is
  * a copy of variable length. */
 static inline VECTOR FN(load_some)(const REAL *from, ptrdiff_t n)
 {
-    if (n == LANES) return *(const VECTOR_U *)from;
     REAL held[LANES] = {0};
     ptrdiff_t at = 0;
     FNN_UNROLL for (ptrdiff_t piece = LANES / 2; piece > 0; piece /= 2)
@@ -82,10 +83,6 @@ static inline VECTOR FN(load_some)(const REAL *from, ptrdiff_t n)
 
 static inline void FN(store_some)(REAL *to, VECTOR value, ptrdiff_t n)
 {
-    if (n == LANES) {
-        *(VECTOR_U *)to = value;
-        return;
-    }
     REAL held[LANES];
     *(VECTOR_U *)held = value;
     ptrdiff_t at = 0;
@@ -121,28 +118,30 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
 {
     VECTOR sum[FNN_MOST_ROWS][FNN_MOST_VECTORS];
     const REAL *row[FNN_MOST_ROWS], *b = (const REAL *)tile->b, *ahead = (const REAL *)tile->ahead;
-    const ptrdiff_t a_k = tile->a_k, b_k = tile->b_k, ahead_k = tile->ahead_k;
+    const ptrdiff_t a_k = tile->a_k, b_k = tile->b_k, b_last = tile->b_last, ahead_k = tile->ahead_k;
     FNN_UNROLL for (int r = 0; r < rows; r++) {
         row[r] = (const REAL *)tile->a + r * tile->a_row;
         FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = (VECTOR){0};
     }
-    /* A block of k goes on where the last one stopped, so that the order of a sum does not depend on blocks. */
-    const int apart = tile->y_column != 1;
-    const ptrdiff_t tail = tile->columns - (vectors - 1) * LANES; /* columns in the last vector */
+    const int apart = tile->y_column != 1, narrow = vectors == 1 && tile->columns < LANES;
+    const ptrdiff_t last = narrow ? 0 : tile->columns - LANES; /* where the last vector of a row starts, perhaps within the one before */
     REAL product[FNN_MOST_ROWS * FNN_MOST_VECTORS * LANES];
+    /* A block of k goes on where the last one stopped, so that the order of a sum does not depend on blocks. */
     if (tile->accumulate) {
         if (apart) FN(start_slowly)(product, vectors * LANES, tile);
         const REAL *from = apart ? product : (const REAL *)tile->y;
         const ptrdiff_t stride = apart ? vectors * LANES : tile->y_row;
         FNN_UNROLL for (int r = 0; r < rows; r++)
-            FNN_UNROLL for (int v = 0; v < vectors; v++)
-                sum[r][v] = FN(load_some)(from + r * stride + v * LANES, v == vectors - 1 ? tail : LANES);
+            FNN_UNROLL for (int v = 0; v < vectors; v++) {
+                const REAL *at = from + r * stride + (v == vectors - 1 ? last : v * LANES);
+                sum[r][v] = narrow ? FN(load_some)(at, tile->columns) : (VECTOR)*(const VECTOR_U *)at;
+            }
     }
     for (ptrdiff_t t = 0, at = 0; t < tile->k; t++, at += a_k, b += b_k) {
         VECTOR line[FNN_MOST_VECTORS];
         FNN_OPAQUE(at); /* or the compiler keeps a moving pointer a row, runs out of registers, and spills */
         FNN_UNROLL for (int v = 0; v < vectors; v++) {
-            line[v] = *(const VECTOR_U *)(b + v * LANES);
+            line[v] = *(const VECTOR_U *)(b + (v == vectors - 1 ? b_last : v * LANES));
             if (ahead) __builtin_prefetch(ahead + v * LANES);
         }
         if (ahead) ahead += ahead_k;
@@ -153,18 +152,22 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
     }
     if (apart) {
         FNN_UNROLL for (int r = 0; r < rows; r++)
-            FNN_UNROLL for (int v = 0; v < vectors; v++) *(VECTOR_U *)(product + (r * vectors + v) * LANES) = sum[r][v];
+            FNN_UNROLL for (int v = 0; v < vectors; v++)
+                *(VECTOR_U *)(product + r * vectors * LANES + (v == vectors - 1 ? last : v * LANES)) = sum[r][v];
         FN(finish_slowly)(product, vectors * LANES, tile);
         return;
     }
     FNN_UNROLL for (int v = 0; v < vectors; v++) {
-        const ptrdiff_t width = v == vectors - 1 ? tail : LANES;
-        const VECTOR bias = tile->bias ? FN(load_some)((const REAL *)tile->bias + v * LANES, width) : (VECTOR){0};
+        const ptrdiff_t column = v == vectors - 1 ? last : v * LANES;
+        VECTOR bias = (VECTOR){0};
+        if (tile->bias) bias = narrow ? FN(load_some)((const REAL *)tile->bias, tile->columns) : (VECTOR)*(const VECTOR_U *)((const REAL *)tile->bias + column);
         FNN_UNROLL for (int r = 0; r < rows; r++) {
             VECTOR value = sum[r][v];
             if (tile->bias) value = value + bias;
             if (tile->relu) value = (VECTOR)((__typeof__(value <= value))value & ~(value <= (VECTOR){0}));
-            FN(store_some)((REAL *)tile->y + r * tile->y_row + v * LANES, value, width);
+            REAL *y = (REAL *)tile->y + r * tile->y_row + column;
+            if (narrow) FN(store_some)(y, value, tile->columns);
+            else *(VECTOR_U *)y = value;
         }
     }
 }
@@ -191,21 +194,23 @@ static inline __attribute__((always_inline)) void FN(row_block)(const struct fnn
     REAL *y = (REAL *)tile->y;
     VECTOR left[ROW_DEPTH] = {(VECTOR){0}};
     FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) left[t] = a[t * tile->a_k] - (VECTOR){0};
+    /* Columns that do not fill a vector are taken with the ones before them, read before those are written. */
+    const ptrdiff_t last = tile->columns - LANES, rest = tile->columns - whole;
+    VECTOR tail = (VECTOR){0};
+    if (rest && last >= 0) {
+        tail = *(const VECTOR_U *)(y + last);
+        FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) tail = FNN_FMA(left[t], *(const VECTOR_U *)(b + t * tile->b_k + last), tail);
+    } else if (rest) {
+        tail = FN(load_some)(y, rest);
+        FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) tail = FNN_FMA(left[t], FN(load_some)(b + t * tile->b_k, rest), tail);
+    }
     for (ptrdiff_t c = 0; c < whole; c += LANES) {
         VECTOR sum = *(const VECTOR_U *)(y + c);
         FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) sum = FNN_FMA(left[t], *(const VECTOR_U *)(b + t * tile->b_k + c), sum);
         *(VECTOR_U *)(y + c) = sum;
     }
-    if (whole < tile->columns) {
-        const size_t bytes = (size_t)(tile->columns - whole) * sizeof(REAL);
-        VECTOR sum = (VECTOR){0}, line = (VECTOR){0};
-        memcpy(&sum, y + whole, bytes);
-        for (ptrdiff_t t = 0; t < depth; t++) {
-            memcpy(&line, b + t * tile->b_k + whole, bytes);
-            sum = FNN_FMA(left[t], line, sum);
-        }
-        memcpy(y + whole, &sum, bytes);
-    }
+    if (rest && last >= 0) *(VECTOR_U *)(y + last) = tail;
+    else if (rest) FN(store_some)(y, tail, rest);
 }
 
 /* `tile` for one row of any number of columns, y and b with unit stride: b is read a few whole rows at a time, at memory's pace. */
