@@ -9,7 +9,6 @@
 
 enum {
     ELEMENTS_A_THREAD = 40000, /* fewer are not worth a second thread */
-    ROWS_A_BLOCK = 32,         /* losses are summed in blocks of so many samples, whoever computes them: the same bits for any threads */
     ARRAYS = 5                 /* the most an elementwise operation takes */
 };
 
@@ -31,6 +30,7 @@ static const int array_counts[FNN_MAPS] = {
     [FNN_RELU_FORWARD] = 2, [FNN_RELU_BACKWARD] = 3, [FNN_LEAKY_FORWARD] = 2, [FNN_LEAKY_BACKWARD] = 3,
     [FNN_TANH_FORWARD] = 2, [FNN_TANH_BACKWARD] = 3, [FNN_SIGMOID_FORWARD] = 2, [FNN_SIGMOID_BACKWARD] = 3,
     [FNN_SGD] = 2, [FNN_MOMENTUM] = 3, [FNN_NESTEROV] = 3, [FNN_ADAGRAD] = 3, [FNN_RMSPROP] = 3, [FNN_ADAM] = 4,
+    [FNN_CLIP] = 2, [FNN_AVERAGE] = 2,
 };
 
 /* Start of a task's share of n elements, at a multiple of 64 so that no two tasks write to one cache line. */
@@ -94,6 +94,7 @@ struct dropout_job {
     enum fnn_dtype dtype;
     const struct fnn_matrix *x, *y;
     const struct fnn_dropout *dropout;
+    ptrdiff_t row;
     int tasks;
 };
 
@@ -110,12 +111,18 @@ static void dropout_task(void *context, int task)
     y.data = (char *)y.data + (row * y.row_stride + column * y.column_stride) * size;
     x.rows = last_row - row;
     x.columns = last - column;
-    fnn_dropout_part(&fnn_active()->real[job->dtype], job->dtype, &x, &y, job->dropout, row, column);
+    fnn_dropout_part(&fnn_active()->real[job->dtype], job->dtype, &x, &y, job->dropout, job->row + row, column);
 }
 
 void fnn_dropout(enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *y, const struct fnn_dropout *dropout)
 {
-    struct dropout_job job = {dtype, x, y, dropout, threads_for(x->rows * x->columns)};
+    fnn_dropout_rows(dtype, x, y, dropout, 0);
+}
+
+void fnn_dropout_rows(enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *y, const struct fnn_dropout *dropout,
+                      ptrdiff_t row)
+{
+    struct dropout_job job = {dtype, x, y, dropout, row, threads_for(x->rows * x->columns)};
     const uint64_t saved = fnn_flush_begin();
     fnn_parallel(job.tasks, dropout_task, &job);
     fnn_flush_end(saved);
@@ -162,7 +169,7 @@ static void loss_task(void *context, int task)
     const ptrdiff_t size = (ptrdiff_t)fnn_size(job->dtype), c = job->all->c;
     char *scratch = job->rows ? job->rows + 3 * c * size * task : NULL;
     for (ptrdiff_t block = job->blocks * task / job->tasks; block < job->blocks * (task + 1) / job->tasks; block++) {
-        const ptrdiff_t first = block * ROWS_A_BLOCK, left = job->all->n - first, count = left < ROWS_A_BLOCK ? left : ROWS_A_BLOCK;
+        const ptrdiff_t first = block * FNN_LOSS_BLOCK, left = job->all->n - first, count = left < FNN_LOSS_BLOCK ? left : FNN_LOSS_BLOCK;
         const ptrdiff_t together = scratch ? 1 : count; /* rows a call of the kernel */
         double sum = 0.0;
         for (ptrdiff_t i = first; i < first + count; i += together) {
@@ -189,6 +196,29 @@ static void loss_task(void *context, int task)
     }
 }
 
+static double run_loss(struct loss_job *job)
+{
+    double loss = 0.0;
+    fnn_parallel(job->tasks, loss_task, job);
+    for (ptrdiff_t block = 0; block < job->blocks; block++) loss += job->sums[block];
+    return loss;
+}
+
+static struct loss_job loss_job_of(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_loss_rows *all)
+{
+    return (struct loss_job){
+        .kernel = fnn_active()->real[dtype].loss[kind], .dtype = dtype, .all = all,
+        .blocks = (all->n + FNN_LOSS_BLOCK - 1) / FNN_LOSS_BLOCK, .tasks = threads_for(4 * all->n * all->c),
+    };
+}
+
+double fnn_loss_of_rows(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_loss_rows *rows, double *sums)
+{
+    struct loss_job job = loss_job_of(kind, dtype, rows);
+    job.sums = sums;
+    return run_loss(&job);
+}
+
 size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matrix *scores, const struct fnn_target *target,
                 struct fnn_vector weight, double margin, const struct fnn_matrix *gradient, double *loss)
 {
@@ -206,7 +236,10 @@ size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matri
             all.total += dtype == FNN_F32 ? (double)((const float *)weight.data)[i * weight.stride] : ((const double *)weight.data)[i * weight.stride];
     }
     const int apart = scores->column_stride != 1 || gradient->column_stride != 1 || (!target->labels && target->dense.column_stride != 1);
-    struct loss_job job = {fnn_active()->real[dtype].loss[kind], dtype, scores, &target->dense, gradient, &all, (n + ROWS_A_BLOCK - 1) / ROWS_A_BLOCK, NULL, NULL, threads_for(4 * n * c)};
+    struct loss_job job = loss_job_of(kind, dtype, &all);
+    job.scores = scores;
+    job.dense = &target->dense;
+    job.gradient = gradient;
 
     double few[64];
     const size_t sums_bytes = job.blocks <= 64 ? 0 : (size_t)job.blocks * sizeof *job.sums;
@@ -219,10 +252,8 @@ size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matri
     job.sums = sums_bytes ? (double *)memory : few;
     job.rows = apart ? memory + sums_bytes : NULL;
 
-    fnn_parallel(job.tasks, loss_task, &job);
+    *loss = run_loss(&job);
     fnn_flush_end(saved);
-    *loss = 0.0;
-    for (ptrdiff_t block = 0; block < job.blocks; block++) *loss += job.sums[block];
     free(memory);
     return 0;
 }

@@ -54,9 +54,10 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->pack_a = n >= PACK_A_COLUMNS && !p->direct && p->a.column_stride != 1;
 
     const double threads_wanted = 1.0 + 2.0 * (double)m * (double)n * (double)k / FLOPS_A_THREAD;
-    const ptrdiff_t threads = threads_wanted < fnn_threads() ? (ptrdiff_t)threads_wanted : fnn_threads();
+    const int available = p->threads ? p->threads : fnn_threads();
+    const ptrdiff_t threads = threads_wanted < available ? (ptrdiff_t)threads_wanted : available;
     p->column_parts = larger(1, smaller(threads, n / (2 * p->lanes)));
-    p->row_parts = larger(1, smaller(threads / p->column_parts, p->row_tiles));
+    p->row_parts = p->whole_columns ? 1 : larger(1, smaller(threads / p->column_parts, p->row_tiles));
     const ptrdiff_t panels = parts_of(parts_of(parts_of(n, p->lanes), p->column_parts), p->panel), panel_row = p->panel * p->lanes * size;
 
     const ptrdiff_t most_k = p->by_rows || (p->direct && !p->far) ? larger(k, 1) : p->direct ? FAR_K : MOST_K;
@@ -174,7 +175,7 @@ static void multiply_part(void *context, int task)
                                        p->y.row_stride, p->y.column_stride};
                 if (!p->y.data) {
                     y.data = p->parts + task * p->part_bytes;
-                    y.row_stride = rounded_up(y.columns, p->lanes);
+                    y.row_stride = y.columns == n ? n : rounded_up(y.columns, p->lanes);
                     y.column_stride = 1;
                 }
                 for (ptrdiff_t i = first; i < last; i++) {

@@ -16,6 +16,8 @@ struct fnn_product { /* y = a b, or y += a b, then bias, ReLU and dropout */
     struct fnn_matrix a, b, y; /* y.data may be NULL when `finish` takes it: then no more than parts of y ever exist */
     struct fnn_vector bias;
     int accumulate, relu;
+    int threads;               /* to plan for; 0: all there are */
+    int whole_columns;         /* a column of y is made by one task, its rows in order */
     const struct fnn_dropout *dropout;
     ptrdiff_t dropout_row; /* of the mask that belongs to the first row of y */
     struct fnn_finish finish; /* or none */

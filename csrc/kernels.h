@@ -49,6 +49,15 @@ struct fnn_real_kernels {
     void (*dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x, ptrdiff_t x_stride, void *y, ptrdiff_t y_stride,
                     const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column);
     double (*loss[FNN_LOSSES])(const struct fnn_loss_rows *rows);
+    double (*metric[FNN_LOSSES])(const struct fnn_loss_rows *rows); /* hits, or squared errors */
+    void (*from_bytes)(ptrdiff_t n, const uint8_t *from, void *to);
+    void (*standardise)(ptrdiff_t n, const void *from, const void *mean, const void *inverse, void *to); /* (from - mean) * inverse */
+    double (*magnitude)(ptrdiff_t n, const void *x); /* the largest; infinity when anything is not finite */
+    void (*add_squares)(ptrdiff_t n, const void *x, double *sums);
+    void (*add_moves)(ptrdiff_t n, const void *before, const void *after, double *sums);
+    void (*add_column_squares)(ptrdiff_t n, const void *row, void *sums);
+    void (*column_factors)(ptrdiff_t n, double most, void *sums); /* sums of squares become factors, at most 1 */
+    void (*scale_columns)(ptrdiff_t n, const void *factors, void *row);
     double (*multiply_adds)(ptrdiff_t repeats, double seed); /* does repeats * fma_flops flop */
     ptrdiff_t fma_flops;
 };
@@ -67,6 +76,15 @@ const struct fnn_kernels *fnn_active(void);
  * contiguous pass through a buffer of a few hundred elements. */
 void fnn_dropout_part(const struct fnn_real_kernels *kernels, enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *y,
                       const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column);
+
+/* fnn_dropout on rows that follow `row` others of the whole. */
+void fnn_dropout_rows(enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *y, const struct fnn_dropout *dropout,
+                      ptrdiff_t row);
+
+enum { FNN_LOSS_BLOCK = 32 }; /* losses are summed in blocks of so many samples, whoever computes them: the same bits for any threads */
+
+/* The loss of samples whose columns are contiguous, and their gradients; `sums` has room for one number a block. */
+double fnn_loss_of_rows(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_loss_rows *rows, double *sums);
 
 /* Copies n elements of `size` bytes between strides counted in elements. */
 void fnn_copy_strided(ptrdiff_t n, size_t size, const void *from, ptrdiff_t from_stride, void *to, ptrdiff_t to_stride);

@@ -23,7 +23,7 @@ cdef extern from "fastnn.h" nogil:
         FNN_RELU_FORWARD, FNN_RELU_BACKWARD, FNN_LEAKY_FORWARD, FNN_LEAKY_BACKWARD, FNN_TANH_FORWARD, FNN_TANH_BACKWARD
         FNN_SIGMOID_FORWARD, FNN_SIGMOID_BACKWARD, FNN_SGD, FNN_MOMENTUM, FNN_NESTEROV, FNN_ADAGRAD, FNN_RMSPROP, FNN_ADAM
     enum fnn_loss_kind "fnn_loss":
-        FNN_SOFTMAX, FNN_L2, FNN_HINGE
+        FNN_SOFTMAX, FNN_L2, FNN_HINGE, FNN_LOSSES
     struct fnn_dropout_state "fnn_dropout":
         uint64_t seed
         uint64_t stream
@@ -67,6 +67,7 @@ ADAGRAD, RMSPROP = FNN_ADAGRAD, FNN_RMSPROP
 SOFTMAX, L2, HINGE = FNN_SOFTMAX, FNN_L2, FNN_HINGE
 
 include "_arrays.pxi"
+include "_engine.pxi"
 
 # ---------------------------------------------------------------------------------------------------------------------------------
 # Calls. `function` is the public name that errors carry.

@@ -226,19 +226,22 @@ static void FN(row)(const struct fnn_tile *tile)
     for (ptrdiff_t c = 0; c < tile->columns && tile->relu; c++) y[c] = y[c] <= 0 ? (REAL)0 : y[c];
 }
 
-/* dz = gate <= 0 ? 0 : dy * scale for n neighbours (dy itself without a gate), and sum += dz; out or sum may be NULL. */
+/* dz = gate <= 0 ? 0 : dy * scale for n neighbours (dy itself without a gate), and sum += dz; out or sum may be NULL, and out
+ * may be exactly dy. */
 static void FN(gate)(ptrdiff_t n, const void *dy_data, const void *gate_data, double scale_exact, void *out_data, void *sum_data)
 {
     const REAL *dy = (const REAL *)dy_data, *gate = (const REAL *)gate_data;
-    REAL *restrict out = (REAL *)out_data, *restrict sum = (REAL *)sum_data;
+    REAL *out = (REAL *)out_data, *restrict sum = (REAL *)sum_data;
     const REAL scale = (REAL)scale_exact;
     if (gate && sum) {
+        FNN_INDEPENDENT
         for (ptrdiff_t c = 0; c < n; c++) {
             REAL scaled = dy[c] * scale, dz = gate[c] <= 0 ? (REAL)0 : scaled;
             out[c] = dz;
             sum[c] += dz;
         }
     } else if (gate) {
+        FNN_INDEPENDENT
         for (ptrdiff_t c = 0; c < n; c++) {
             REAL scaled = dy[c] * scale;
             out[c] = gate[c] <= 0 ? (REAL)0 : scaled;

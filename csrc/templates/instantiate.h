@@ -76,9 +76,15 @@
                 [FNN_TANH_FORWARD] = FNN_NAME(tanh_forward, type), [FNN_TANH_BACKWARD] = FNN_NAME(tanh_backward, type),                    \
                 [FNN_SIGMOID_FORWARD] = FNN_NAME(sigmoid_forward, type), [FNN_SIGMOID_BACKWARD] = FNN_NAME(sigmoid_backward, type),        \
                 [FNN_SGD] = FNN_NAME(sgd, type), [FNN_MOMENTUM] = FNN_NAME(momentum, type), [FNN_NESTEROV] = FNN_NAME(nesterov, type),     \
-                [FNN_ADAGRAD] = FNN_NAME(adagrad, type), [FNN_RMSPROP] = FNN_NAME(rmsprop, type), [FNN_ADAM] = FNN_NAME(adam, type)},      \
+                [FNN_ADAGRAD] = FNN_NAME(adagrad, type), [FNN_RMSPROP] = FNN_NAME(rmsprop, type), [FNN_ADAM] = FNN_NAME(adam, type),       \
+                [FNN_CLIP] = FNN_NAME(clip, type), [FNN_AVERAGE] = FNN_NAME(average, type)},                                               \
         .dropout = FNN_NAME(dropout, type),                                                                                                \
         .loss = {[FNN_SOFTMAX] = FNN_NAME(softmax, type), [FNN_L2] = FNN_NAME(l2, type), [FNN_HINGE] = FNN_NAME(hinge, type)},             \
+        .metric = {[FNN_SOFTMAX] = FNN_NAME(hits, type), [FNN_L2] = FNN_NAME(squared_errors, type), [FNN_HINGE] = FNN_NAME(hits, type)},    \
+        .from_bytes = FNN_NAME(from_bytes, type), .standardise = FNN_NAME(standardise, type), .magnitude = FNN_NAME(magnitude, type),                    \
+        .add_squares = FNN_NAME(add_squares, type), .add_moves = FNN_NAME(add_moves, type),                                                \
+        .add_column_squares = FNN_NAME(add_column_squares, type), .column_factors = FNN_NAME(column_factors, type),                        \
+        .scale_columns = FNN_NAME(scale_columns, type),                                                                                    \
         .multiply_adds = FNN_NAME(multiply_adds, type), .fma_flops = FNN_PEAK_CHAINS * 2 * (FNN_VECTOR_BYTES / (bytes)),                   \
     }
 

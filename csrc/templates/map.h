@@ -202,6 +202,32 @@ MAP(adam)
     }
 }
 
+MAP(clip)
+{
+    IN(0, x);
+    OUT(1, out);
+    SCALAR(0, factor);
+    SCALAR(1, limit);
+    FNN_INDEPENDENT
+    for (ptrdiff_t t = 0; t < n; t++) {
+        REAL value = x[t] * factor;
+        value = value < -limit ? -limit : value;
+        out[t] = value > limit ? limit : value;
+    }
+}
+
+MAP(average)
+{
+    IN(0, param);
+    OUT(1, average);
+    SCALAR(0, rest);
+    FNN_INDEPENDENT
+    for (ptrdiff_t t = 0; t < n; t++) {
+        REAL way = param[t] - average[t];
+        average[t] += rest * way;
+    }
+}
+
 #undef MAP
 #undef IN
 #undef OUT

@@ -16,6 +16,7 @@ typedef REAL FN(vector_u) __attribute__((vector_size(FNN_VECTOR_BYTES), aligned(
 #include "dropout.h"
 #include "loss.h"
 #include "gemm.h"
+#include "network.h"
 #include "peak.h"
 
 #undef VECTOR

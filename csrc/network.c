@@ -1,0 +1,622 @@
+#define _GNU_SOURCE /* the C11 flag hides POSIX otherwise */
+#include "network.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "gemm.h"
+#include "pool.h"
+
+enum {
+    ALIGNMENT = 64,
+    WIDE_BYTES = 2048,  /* rows from this length on are kept an odd number of cache lines apart */
+    PIECE = 256,        /* elements that are measured together */
+    FEW_ROWS = 32,      /* plans of so many rows may take more workspace than those of many */
+    ELEMENTS_A_THREAD = 40000
+};
+
+struct layer {
+    ptrdiff_t i, o;
+    enum fnn_activation activation;
+    struct network_arrays {
+        char *param, *average, *state[2];
+    } weight, bias;
+    struct fnn_dropout drop;        /* of its output */
+    struct fnn_matrix y, active, dz; /* output, output before dropout, gradient before the activation */
+    struct fnn_product forward, input, gradient;
+    struct fnn_gating gating;
+    char *db, *dw;                  /* sums over the batch; dw NULL when gradients never meet memory */
+    double *squares, *moves;        /* a column each, of gradients and of changes */
+    struct fnn_network *network;
+};
+
+struct fnn_network {
+    enum fnn_dtype dtype;
+    ptrdiff_t size, layers, slots;
+    const struct fnn_real_kernels *kernels;
+    int threads;
+    double slope, margin, clip_value, clip_norm, max_norm, average;
+    enum fnn_loss loss;
+    enum fnn_map update;
+    int averaged, stored; /* running averages are kept; gradients meet memory */
+    const char *mean, *inverse_std;
+    struct fnn_dropout drop_inputs;
+
+    char *arena;
+    size_t arena_bytes;
+    ptrdiff_t capacity, planned; /* rows that fit, rows that the plans are for */
+    struct fnn_matrix gathered, x; /* room for gathered rows; the input of the first layer, which may be the caller's data */
+    int64_t *labels;
+    char *dense, *weights, *factors, *workspace;
+    double *sums;
+    struct fnn_loss_rows batch; /* of the last forward pass, scores and targets */
+
+    /* Of the update under way. */
+    const double *scalars, *bias_scalars;
+    double clip_factor;
+    int measuring;
+    atomic_int unsafe; /* a gradient is not finite */
+    struct fnn_statistics statistics;
+    struct layer layer[];
+};
+
+static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+static size_t rounded_up(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+static struct layer *last_layer(struct fnn_network *net) { return &net->layer[net->layers - 1]; }
+
+static ptrdiff_t stride_of(const struct fnn_network *net, ptrdiff_t columns)
+{
+    const ptrdiff_t line = ALIGNMENT / net->size, lines = (columns + line - 1) / line;
+    return columns * net->size < WIDE_BYTES ? columns : (lines | 1) * line;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ memory */
+
+struct fnn_network *fnn_network_new(const struct fnn_network_plan *plan)
+{
+    struct fnn_network *net = calloc(1, sizeof *net + (size_t)plan->layers * sizeof *net->layer);
+    if (!net) return NULL;
+    *net = (struct fnn_network){
+        .dtype = plan->dtype, .size = (ptrdiff_t)fnn_size(plan->dtype), .layers = plan->layers, .slots = plan->slots, .slope = plan->slope,
+        .margin = plan->margin, .clip_value = plan->clip_value, .clip_norm = plan->clip_norm, .max_norm = plan->max_norm,
+        .average = plan->average, .loss = plan->loss, .update = plan->update, .averaged = plan->averages != NULL,
+        .stored = plan->clip_norm < INFINITY, .mean = plan->mean, .inverse_std = plan->inverse_std, .drop_inputs = {plan->seed, 0, plan->thresholds[0]},
+        .statistics = {.gradient_norm = NAN, .update_ratio = NAN},
+    };
+    for (int k = 0; k < plan->layers; k++) {
+        struct layer *layer = &net->layer[k];
+        const int last = k == plan->layers - 1;
+        layer->network = net;
+        layer->i = plan->sizes[k];
+        layer->o = plan->sizes[k + 1];
+        layer->activation = last ? FNN_LINEAR : plan->activation;
+        layer->drop = (struct fnn_dropout){plan->seed, 0, last ? 65536 : plan->thresholds[k + 1]};
+        struct network_arrays *arrays[] = {&layer->weight, &layer->bias};
+        for (int a = 0; a < 2; a++) {
+            arrays[a]->param = plan->parameters[2 * k + a];
+            arrays[a]->average = plan->averages ? plan->averages[2 * k + a] : NULL;
+            for (int s = 0; s < plan->slots; s++) arrays[a]->state[s] = plan->states[(2 * k + a) * plan->slots + s];
+        }
+    }
+    return net;
+}
+
+void fnn_network_free(struct fnn_network *net)
+{
+    if (net) free(net->arena);
+    free(net);
+}
+
+size_t fnn_network_bytes(const struct fnn_network *net) { return net->arena_bytes; }
+struct fnn_statistics *fnn_network_statistics(struct fnn_network *net) { return &net->statistics; }
+
+static void take_finished_part(void *context, const struct fnn_matrix *part, ptrdiff_t row, ptrdiff_t column);
+
+/* Points every buffer of `rows` rows into the arena, or only adds up their bytes when that is NULL. */
+static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
+{
+    size_t used = 0;
+#define TAKE(bytes) (used += rounded_up((size_t)(bytes)), arena ? arena + used - rounded_up((size_t)(bytes)) : NULL)
+    const ptrdiff_t size = net->size, outputs = last_layer(net)->o;
+    ptrdiff_t widest = 0;
+    net->gathered = (struct fnn_matrix){NULL, rows, net->layer[0].i, stride_of(net, net->layer[0].i), 1};
+    net->gathered.data = TAKE(rows * net->gathered.row_stride * size);
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        struct layer *layer = &net->layer[k];
+        const ptrdiff_t stride = stride_of(net, layer->o);
+        const int curved = layer->activation > FNN_RELU && layer->drop.threshold < 65536;
+        layer->y = layer->active = layer->dz = (struct fnn_matrix){NULL, rows, layer->o, stride, 1};
+        layer->y.data = TAKE(rows * stride * size);
+        layer->active.data = curved ? TAKE(rows * stride * size) : layer->y.data;
+        layer->dz.data = k < net->layers - 1 ? TAKE(rows * stride * size) : layer->y.data;
+        layer->db = TAKE(layer->o * size);
+        layer->squares = (double *)TAKE(2 * layer->o * (ptrdiff_t)sizeof(double));
+        layer->moves = layer->squares ? layer->squares + layer->o : NULL;
+        layer->dw = net->stored ? TAKE(layer->i * layer->o * size) : NULL;
+        widest = larger(widest, layer->o);
+    }
+    net->labels = (int64_t *)TAKE(rows * (ptrdiff_t)sizeof(int64_t));
+    net->dense = TAKE(rows * outputs * size);
+    net->weights = TAKE(rows * size);
+    net->factors = TAKE(widest * size);
+    net->sums = (double *)TAKE((rows / FNN_LOSS_BLOCK + 1) * (ptrdiff_t)sizeof(double));
+    net->workspace = arena ? arena + used : NULL;
+#undef TAKE
+    return used;
+}
+
+/* Plans the products of a batch and returns the workspace they share. */
+static size_t plan_products(struct fnn_network *net, ptrdiff_t rows)
+{
+    size_t most = 0;
+    net->planned = rows;
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        struct layer *layer = &net->layer[k];
+        const struct fnn_matrix weight = {layer->weight.param, layer->i, layer->o, layer->o, 1};
+        struct fnn_matrix x = k == 0 ? net->gathered : net->layer[k - 1].y;
+        x.rows = layer->y.rows = layer->active.rows = layer->dz.rows = rows;
+        const int fused = layer->activation <= FNN_RELU;
+        layer->forward = (struct fnn_product){
+            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = x, .b = weight, .y = fused ? layer->y : layer->active,
+            .bias = {layer->bias.param, 1}, .relu = layer->activation == FNN_RELU,
+            .dropout = fused && layer->drop.threshold < 65536 ? &layer->drop : NULL};
+        layer->gating = (struct fnn_gating){
+            .kernels = net->kernels, .dtype = net->dtype, .dy = layer->dz, .dz = layer->dz, .sums = layer->db,
+            .scale = 65536.0 / layer->drop.threshold};
+        if (layer->activation == FNN_RELU) layer->gating.gate = layer->y;
+        if (k > 0) {
+            layer->input = (struct fnn_product){
+                .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = layer->dz, .b = fnn_transposed(weight), .y = net->layer[k - 1].dz};
+            layer->input.y.rows = rows;
+        }
+        layer->gradient = (struct fnn_product){
+            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = fnn_transposed(x), .b = layer->dz, .whole_columns = 1,
+            .y = {layer->dw, layer->i, layer->o, layer->o, 1}};
+        if (!net->stored) layer->gradient.finish = (struct fnn_finish){take_finished_part, layer};
+        const size_t bytes[] = {fnn_product_plan(&layer->forward), fnn_product_plan(&layer->gradient), fnn_gating_plan(&layer->gating),
+                                k > 0 ? fnn_product_plan(&layer->input) : 0};
+        for (int b = 0; b < 4; b++) most = bytes[b] > most ? bytes[b] : most;
+    }
+    return rounded_up(most);
+}
+
+size_t fnn_network_reserve(struct fnn_network *net, ptrdiff_t rows, int store)
+{
+    const struct fnn_real_kernels *kernels = &fnn_active()->real[net->dtype];
+    const int threads = fnn_threads();
+    if (rows <= net->capacity && store <= net->stored && net->threads == threads && net->kernels == kernels) return 0;
+    const struct fnn_network before = {.capacity = net->capacity, .stored = net->stored, .threads = net->threads, .kernels = net->kernels};
+    net->capacity = rows = larger(rows, net->capacity);
+    net->stored |= store;
+    net->threads = threads;
+    net->kernels = kernels;
+    const size_t fixed = lay_out(net, rows, NULL);
+    size_t workspace = plan_products(net, rows);
+    for (ptrdiff_t few = 1; few < smaller(rows, FEW_ROWS); few++) {
+        const size_t bytes = plan_products(net, few);
+        workspace = bytes > workspace ? bytes : workspace;
+    }
+    char *arena = aligned_alloc(ALIGNMENT, fixed + workspace);
+    if (!arena) { /* as it was */
+        net->capacity = before.capacity;
+        net->stored = before.stored;
+        net->threads = before.threads;
+        net->kernels = before.kernels;
+        net->planned = 0;
+        if (net->arena) lay_out(net, net->capacity, net->arena);
+        return fixed + workspace;
+    }
+    free(net->arena);
+    memset(arena, 0, fixed + workspace);
+    net->arena = arena;
+    net->arena_bytes = fixed + workspace;
+    lay_out(net, rows, arena);
+    plan_products(net, rows);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ rows */
+
+struct gathering {
+    struct fnn_network *net;
+    const struct fnn_rows *rows;
+    ptrdiff_t start;
+    int tasks;
+};
+
+static void gather_part(void *context, int task)
+{
+    const struct gathering *g = context;
+    const struct fnn_network *net = g->net;
+    const ptrdiff_t n = net->x.rows, width = net->gathered.columns, first = n * task / g->tasks, end = n * (task + 1) / g->tasks;
+    for (ptrdiff_t r = first; r < end; r++) {
+        const ptrdiff_t from_row = g->rows->order ? g->rows->order[g->start + r] : g->start + r;
+        const char *from = (const char *)g->rows->x + from_row * g->rows->x_stride * (g->rows->bytes ? 1 : net->size);
+        char *to = (char *)net->gathered.data + r * net->gathered.row_stride * net->size;
+        if (g->rows->bytes) net->kernels->from_bytes(width, (const uint8_t *)from, to);
+        if (net->mean) net->kernels->standardise(width, g->rows->bytes ? to : from, net->mean, net->inverse_std, to);
+        else if (!g->rows->bytes) memcpy(to, from, (size_t)(width * net->size));
+    }
+}
+
+/* Brings rows start .. start + n into the first layer's reach; rows that need no change are left where they are. */
+static void gather(struct fnn_network *net, const struct fnn_rows *rows, ptrdiff_t start, ptrdiff_t n, ptrdiff_t row)
+{
+    struct layer *first = &net->layer[0];
+    const int in_place = !rows->order && !rows->bytes && !net->mean && net->drop_inputs.threshold == 65536;
+    net->x = net->gathered;
+    net->x.rows = n;
+    if (in_place) {
+        net->x.data = (char *)rows->x + start * rows->x_stride * net->size;
+        net->x.row_stride = rows->x_stride;
+    } else {
+        struct gathering g = {net, rows, start, n * net->x.columns < 2 * ELEMENTS_A_THREAD ? 1 : net->threads};
+        fnn_parallel(g.tasks, gather_part, &g);
+        if (net->drop_inputs.threshold < 65536) fnn_dropout_rows(net->dtype, &net->x, &net->x, &net->drop_inputs, row);
+    }
+    first->forward.a = net->x;
+    first->gradient.a = fnn_transposed(net->x);
+}
+
+static void gather_targets(struct fnn_network *net, const struct fnn_rows *rows, ptrdiff_t start, ptrdiff_t n)
+{
+    const ptrdiff_t outputs = last_layer(net)->o, size = net->size;
+    net->batch.labels = NULL;
+    net->batch.dense = net->batch.weight = NULL;
+    net->batch.weight_stride = 1;
+    if (!rows->order) {
+        if (rows->labels) net->batch.labels = rows->labels + start;
+        else net->batch.dense = (const char *)rows->dense + start * rows->dense_stride * size;
+        net->batch.dense_stride = rows->dense_stride;
+        if (rows->weight) net->batch.weight = (const char *)rows->weight + start * size;
+        return;
+    }
+    const int64_t *order = rows->order + start;
+    for (ptrdiff_t r = 0; r < n && rows->labels; r++) net->labels[r] = rows->labels[order[r]];
+    for (ptrdiff_t r = 0; r < n && !rows->labels; r++)
+        memcpy(net->dense + r * outputs * size, (const char *)rows->dense + order[r] * rows->dense_stride * size, (size_t)(outputs * size));
+    for (ptrdiff_t r = 0; r < n && rows->weight; r++) memcpy(net->weights + r * size, (const char *)rows->weight + order[r] * size, (size_t)size);
+    if (rows->labels) net->batch.labels = net->labels;
+    else net->batch.dense = net->dense;
+    net->batch.dense_stride = outputs;
+    if (rows->weight) net->batch.weight = net->weights;
+}
+
+static double total_weight(const struct fnn_network *net, const struct fnn_rows *rows, ptrdiff_t start, ptrdiff_t n)
+{
+    if (!rows->weight) return (double)n;
+    double total = 0.0;
+    for (ptrdiff_t r = start; r < start + n; r++) {
+        const ptrdiff_t at = rows->order ? rows->order[r] : r;
+        total += net->dtype == FNN_F32 ? (double)((const float *)rows->weight)[at] : ((const double *)rows->weight)[at];
+    }
+    return total;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ passes */
+
+static void set_streams(struct fnn_network *net, uint64_t step)
+{
+    const uint64_t base = step * (uint64_t)net->layers;
+    net->drop_inputs.stream = base;
+    for (ptrdiff_t k = 0; k < net->layers; k++) net->layer[k].drop.stream = base + (uint64_t)k + 1;
+}
+
+static void forward(struct fnn_network *net, ptrdiff_t row)
+{
+    static const enum fnn_map maps[] = {[FNN_LEAKY] = FNN_LEAKY_FORWARD, [FNN_TANH] = FNN_TANH_FORWARD, [FNN_SIGMOID] = FNN_SIGMOID_FORWARD};
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        struct layer *layer = &net->layer[k];
+        layer->forward.dropout_row = row;
+        fnn_product_run(&layer->forward, net->workspace);
+        if (layer->activation <= FNN_RELU) continue;
+        fnn_map(maps[layer->activation], net->dtype, layer->active.rows * layer->active.row_stride,
+                (void *[]){layer->active.data, layer->active.data}, &net->slope);
+        if (layer->drop.threshold < 65536) fnn_dropout_rows(net->dtype, &layer->active, &layer->y, &layer->drop, row);
+    }
+}
+
+/* From the gradient of the scores, in the last layer's dz, to that of every layer; biases' gradients are added to db. */
+static void backward(struct fnn_network *net, ptrdiff_t row)
+{
+    static const enum fnn_map maps[] = {[FNN_LEAKY] = FNN_LEAKY_BACKWARD, [FNN_TANH] = FNN_TANH_BACKWARD, [FNN_SIGMOID] = FNN_SIGMOID_BACKWARD};
+    for (ptrdiff_t k = net->layers - 1; k >= 0; k--) {
+        struct layer *layer = &net->layer[k];
+        if (layer->activation != FNN_RELU && layer->drop.threshold < 65536)
+            fnn_dropout_rows(net->dtype, &layer->dz, &layer->dz, &layer->drop, row);
+        if (layer->activation > FNN_RELU)
+            fnn_map(maps[layer->activation], net->dtype, layer->dz.rows * layer->dz.row_stride,
+                    (void *[]){layer->dz.data, layer->active.data, layer->dz.data}, &net->slope);
+        fnn_gating_run(&layer->gating, net->workspace);
+        if (k > 0) fnn_product_run(&layer->input, net->workspace);
+    }
+}
+
+static void clear_bias_gradients(struct fnn_network *net)
+{
+    for (ptrdiff_t k = 0; k < net->layers; k++) memset(net->layer[k].db, 0, (size_t)(net->layer[k].o * net->size));
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ update */
+
+/* n neighbouring elements of a parameter from `offset` on; `gradient` is the caller's scratch. */
+static void update_span(const struct fnn_network *net, const struct network_arrays *arrays, ptrdiff_t n, ptrdiff_t offset, void *gradient,
+                        const double *scalars, int average)
+{
+    const ptrdiff_t at = offset * net->size;
+    if (net->clip_value < INFINITY || net->clip_factor != 1.0)
+        net->kernels->map[FNN_CLIP](n, (void *[]){gradient, gradient}, (double[]){net->clip_factor, net->clip_value});
+    net->kernels->map[net->update](n, (void *[]){arrays->param + at, gradient, arrays->state[0] + at, arrays->state[1] + at}, scalars);
+    if (average) net->kernels->map[FNN_AVERAGE](n, (void *[]){arrays->param + at, arrays->average + at}, (double[]){1.0 - net->average});
+}
+
+/* A finished part of a layer's weight gradient: looked at, or measured and used, while it is in cache. */
+static void take_finished_part(void *context, const struct fnn_matrix *part, ptrdiff_t row, ptrdiff_t column)
+{
+    struct layer *layer = context;
+    struct fnn_network *net = layer->network;
+    const int average = net->averaged && !(net->max_norm < INFINITY);
+    ptrdiff_t rows = part->rows, columns = part->columns;
+    if (columns == layer->o && part->row_stride == columns && !net->measuring) {
+        columns *= rows;
+        rows = 1;
+    }
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        char *gradient = (char *)part->data + r * part->row_stride * net->size;
+        const ptrdiff_t offset = (row + r) * layer->o + column;
+        if (!net->scalars) {
+            if (!(net->kernels->magnitude(columns, gradient) < INFINITY)) atomic_store_explicit(&net->unsafe, 1, memory_order_relaxed);
+        } else if (!net->measuring) {
+            update_span(net, &layer->weight, columns, offset, gradient, net->scalars, average);
+        } else {
+            for (ptrdiff_t c = 0; c < columns; c += PIECE) {
+                const ptrdiff_t n = smaller(PIECE, columns - c);
+                const char *param = layer->weight.param + (offset + c) * net->size;
+                double before[PIECE];
+                memcpy(before, param, (size_t)(n * net->size));
+                net->kernels->add_squares(n, gradient + c * net->size, layer->squares + column + c);
+                update_span(net, &layer->weight, n, offset + c, gradient + c * net->size, net->scalars, average);
+                net->kernels->add_moves(n, before, param, layer->moves + column + c);
+            }
+        }
+    }
+}
+
+/* A task is given whole columns, so that what is summed down a column does not depend on how many tasks there are. */
+static void columns_of(const struct layer *layer, int task, int tasks, ptrdiff_t *first, ptrdiff_t *end)
+{
+    const ptrdiff_t unit = 64, units = (layer->o + unit - 1) / unit;
+    *first = smaller(layer->o, unit * (units * task / tasks));
+    *end = smaller(layer->o, unit * (units * (task + 1) / tasks));
+}
+
+static void take_stored_part(void *context, int task)
+{
+    struct layer *layer = context;
+    ptrdiff_t first, end;
+    columns_of(layer, task, layer->network->threads, &first, &end);
+    struct fnn_matrix part = {layer->dw + first * layer->network->size, layer->i, end - first, layer->o, 1};
+    if (first < end) take_finished_part(layer, &part, 0, first);
+}
+
+static void limit_part(void *context, int task)
+{
+    struct layer *layer = context;
+    struct fnn_network *net = layer->network;
+    const ptrdiff_t size = net->size;
+    ptrdiff_t first, end;
+    columns_of(layer, task, net->threads, &first, &end);
+    char *factors = net->factors + first * size;
+    memset(factors, 0, (size_t)((end - first) * size));
+    for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_column_squares(end - first, layer->weight.param + (r * layer->o + first) * size, factors);
+    net->kernels->column_factors(end - first, net->max_norm, factors);
+    for (ptrdiff_t r = 0; r < layer->i; r++) {
+        const ptrdiff_t at = (r * layer->o + first) * size;
+        net->kernels->scale_columns(end - first, factors, layer->weight.param + at);
+        if (net->averaged)
+            net->kernels->map[FNN_AVERAGE](end - first, (void *[]){layer->weight.param + at, layer->weight.average + at}, (double[]){1.0 - net->average});
+    }
+}
+
+static int all_finite(const struct fnn_network *net, ptrdiff_t n, const void *x) { return net->kernels->magnitude(n, x) < INFINITY; }
+
+static double magnitude_of(const struct fnn_network *net, const struct fnn_matrix *m)
+{
+    double most = 0.0;
+    for (ptrdiff_t r = 0; r < m->rows; r++) {
+        const double here = net->kernels->magnitude(m->columns, (const char *)m->data + r * m->row_stride * net->size);
+        most = here > most ? here : most;
+    }
+    return most;
+}
+
+/* Whether no sum of products of the inputs and the gradients of a layer can leave the range of numbers. */
+static int certainly_finite(const struct fnn_network *net)
+{
+    const double most = net->dtype == FNN_F32 ? 1e38 : 1e307;
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        const struct layer *layer = &net->layer[k];
+        const double x = magnitude_of(net, k == 0 ? &net->x : &net->layer[k - 1].y), dz = magnitude_of(net, &layer->dz);
+        if (!((double)layer->dz.rows * dz * (x > 1.0 ? x : 1.0) < most)) return 0;
+    }
+    return 1;
+}
+
+/* Whether all gradients are finite: by bounds, and where those do not tell, by working them out. */
+static int gradients_finite(struct fnn_network *net)
+{
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        const struct layer *layer = &net->layer[k];
+        if (!all_finite(net, layer->o, layer->db) || (net->stored && !all_finite(net, layer->i * layer->o, layer->dw))) return 0;
+    }
+    if (net->stored || certainly_finite(net)) return 1;
+    net->scalars = NULL; /* only look */
+    atomic_store(&net->unsafe, 0);
+    for (ptrdiff_t k = 0; k < net->layers; k++) fnn_product_run(&net->layer[k].gradient, net->workspace);
+    return !atomic_load(&net->unsafe);
+}
+
+static double norm_of_gradients(struct fnn_network *net)
+{
+    double total = 0.0;
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        struct layer *layer = &net->layer[k];
+        for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = 0.0;
+        for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_squares(layer->o, layer->dw + r * layer->o * net->size, layer->squares);
+        net->kernels->add_squares(layer->o, layer->db, layer->squares);
+        for (ptrdiff_t c = 0; c < layer->o; c++) total += layer->squares[c];
+    }
+    return sqrt(total);
+}
+
+/* Applies the gradients of the batch; 0, and nothing written, where one is not finite. */
+static int update(struct fnn_network *net, const double *scalars, const double *bias_scalars, int measure)
+{
+    double squares = 0.0, moves = 0.0, sizes = 0.0;
+    if (!gradients_finite(net)) return 0;
+    net->scalars = scalars;
+    net->measuring = measure;
+    net->clip_factor = 1.0;
+    if (net->clip_norm < INFINITY) {
+        const double norm = norm_of_gradients(net);
+        if (norm > net->clip_norm) net->clip_factor = net->clip_norm / norm;
+        squares = norm * norm;
+    }
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        struct layer *layer = &net->layer[k];
+        if (measure) {
+            for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = 0.0;
+            for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_squares(layer->o, layer->weight.param + r * layer->o * net->size, layer->squares);
+            for (ptrdiff_t c = 0; c < layer->o; c++) sizes += layer->squares[c];
+            for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = layer->moves[c] = 0.0;
+            net->kernels->add_squares(layer->o, layer->db, layer->squares);
+        }
+        if (net->stored) fnn_parallel(net->threads, take_stored_part, layer);
+        else fnn_product_run(&layer->gradient, net->workspace);
+        const int limited = net->max_norm < INFINITY;
+        update_span(net, &layer->bias, layer->o, 0, layer->db, bias_scalars, net->averaged);
+        if (limited) fnn_parallel(net->threads, limit_part, layer);
+        for (ptrdiff_t c = 0; c < layer->o && measure; c++) {
+            squares += net->clip_norm < INFINITY ? 0.0 : layer->squares[c];
+            moves += layer->moves[c];
+        }
+    }
+    if (measure) {
+        net->statistics.gradient_norm = sqrt(squares);
+        net->statistics.update_ratio = sizes > 0.0 ? sqrt(moves) / sqrt(sizes) : NAN;
+    }
+    return 1;
+}
+
+/* One batch, `micro` rows at a time: 1, or 0 where its loss or a gradient is not finite. */
+static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, const struct fnn_updates *updates, ptrdiff_t u, int measure)
+{
+    const ptrdiff_t start = (updates->first + u) * updates->batch, n = smaller(updates->batch, rows->count - start);
+    struct layer *last = last_layer(net);
+    const double weight = total_weight(net, rows, start, n);
+    double loss = 0.0, metric = 0.0;
+    set_streams(net, updates->step + (uint64_t)u);
+    clear_bias_gradients(net);
+    for (ptrdiff_t row = 0; row < n; row += updates->micro) {
+        const ptrdiff_t count = smaller(updates->micro, n - row);
+        if (net->planned != count) plan_products(net, count);
+        gather(net, rows, start + row, count, row);
+        gather_targets(net, rows, start + row, count);
+        forward(net, row);
+        net->batch.n = count;
+        net->batch.c = last->o;
+        net->batch.scores = net->batch.gradient = last->y.data;
+        net->batch.scores_stride = net->batch.gradient_stride = last->y.row_stride;
+        net->batch.total = weight;
+        net->batch.margin = net->margin;
+        metric += net->kernels->metric[net->loss](&net->batch);
+        loss += fnn_loss_of_rows(net->loss, net->dtype, &net->batch, net->sums);
+        if (!(fabs(loss) < INFINITY)) return 0;
+        backward(net, row);
+        for (ptrdiff_t k = 0; k < net->layers && net->stored; k++) {
+            net->layer[k].gradient.accumulate = row > 0;
+            fnn_product_run(&net->layer[k].gradient, net->workspace);
+        }
+    }
+    if (!update(net, updates->scalars + u * updates->scalars_stride, updates->bias_scalars + u * updates->scalars_stride, measure)) return 0;
+    net->statistics.loss += loss * weight;
+    net->statistics.weight += weight;
+    net->statistics.metric += net->loss == FNN_L2 ? metric / (double)last->o : metric;
+    net->statistics.rows += (double)n;
+    return 1;
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+ptrdiff_t fnn_network_run(struct fnn_network *net, const struct fnn_rows *rows, const struct fnn_updates *updates, double seconds, int *failed)
+{
+    const uint64_t saved = fnn_flush_begin();
+    const double until = now() + seconds;
+    ptrdiff_t done = 0;
+    *failed = 0;
+    while (done < updates->count && !*failed) {
+        if (!train_batch(net, rows, updates, done, updates->measure && done == updates->count - 1)) *failed = 1;
+        else done++;
+        if (now() >= until) break;
+    }
+    fnn_flush_end(saved);
+    return done;
+}
+
+struct members {
+    struct fnn_member *all;
+    double seconds;
+};
+
+static void run_member(void *context, int task)
+{
+    const struct members *members = context;
+    struct fnn_member *member = &members->all[task];
+    member->done = fnn_network_run(member->network, &member->rows, &member->updates, members->seconds, &member->failed);
+}
+
+void fnn_network_run_members(int count, struct fnn_member *members, double seconds)
+{
+    struct members all = {members, seconds};
+    fnn_parallel(count, run_member, &all);
+}
+
+void fnn_network_forward(struct fnn_network *net, const struct fnn_rows *rows, uint64_t step, ptrdiff_t row, void *scores)
+{
+    const uint64_t saved = fnn_flush_begin();
+    const struct layer *last = last_layer(net);
+    set_streams(net, step);
+    if (net->planned != rows->count) plan_products(net, rows->count);
+    gather(net, rows, 0, rows->count, row);
+    forward(net, row);
+    for (ptrdiff_t r = 0; r < rows->count; r++)
+        memcpy((char *)scores + r * last->o * net->size, (char *)last->y.data + r * last->y.row_stride * net->size, (size_t)(last->o * net->size));
+    fnn_flush_end(saved);
+}
+
+int fnn_network_backward(struct fnn_network *net, const void *gradient, const double *scalars, const double *bias_scalars, int measure)
+{
+    const uint64_t saved = fnn_flush_begin();
+    const struct layer *last = last_layer(net);
+    const ptrdiff_t row = last->forward.dropout_row;
+    for (ptrdiff_t r = 0; r < last->y.rows; r++)
+        memcpy((char *)last->dz.data + r * last->dz.row_stride * net->size, (const char *)gradient + r * last->o * net->size, (size_t)(last->o * net->size));
+    clear_bias_gradients(net);
+    backward(net, row);
+    for (ptrdiff_t k = 0; k < net->layers && net->stored; k++) {
+        net->layer[k].gradient.accumulate = 0;
+        fnn_product_run(&net->layer[k].gradient, net->workspace);
+    }
+    const int done = update(net, scalars, bias_scalars, measure);
+    fnn_flush_end(saved);
+    return done;
+}

@@ -1,0 +1,356 @@
+# The training engine: csrc/network.h as a class. Part of _core.pyx. The twin, and the meaning of every argument, is fastnn.loop.Engine.
+
+from cpython.buffer cimport PyBUF_WRITABLE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport uint8_t
+from libc.math cimport INFINITY
+
+from time import monotonic
+
+from .plan import Statistics
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+cdef extern from "network.h" nogil:
+    enum fnn_activation:
+        FNN_LINEAR, FNN_RELU, FNN_LEAKY, FNN_TANH, FNN_SIGMOID
+    struct fnn_network:
+        pass
+    struct fnn_network_plan:
+        fnn_dtype dtype
+        int layers
+        const Py_ssize_t *sizes
+        fnn_activation activation
+        double slope
+        const uint32_t *thresholds
+        uint64_t seed
+        fnn_loss_kind loss
+        double margin
+        fnn_map_operation update
+        int slots
+        double clip_value, clip_norm, max_norm, average
+        const void *mean
+        const void *inverse_std
+        void **parameters
+        void **states
+        void **averages
+    struct fnn_rows:
+        Py_ssize_t count
+        const void *x
+        int bytes
+        Py_ssize_t x_stride, dense_stride
+        const int64_t *labels
+        const void *dense
+        const void *weight
+        const int64_t *order
+    struct fnn_updates:
+        Py_ssize_t batch, micro, first, count
+        const double *scalars
+        const double *bias_scalars
+        Py_ssize_t scalars_stride
+        uint64_t step
+        int measure
+    struct fnn_statistics:
+        double loss, weight, metric, rows, gradient_norm, update_ratio
+    struct fnn_member:
+        fnn_network *network
+        fnn_rows rows
+        fnn_updates updates
+        Py_ssize_t done
+        int failed
+    fnn_network *fnn_network_new(const fnn_network_plan *) noexcept
+    void fnn_network_free(fnn_network *) noexcept
+    size_t fnn_network_reserve(fnn_network *, Py_ssize_t, int) noexcept
+    size_t fnn_network_bytes(const fnn_network *) noexcept
+    fnn_statistics *fnn_network_statistics(fnn_network *) noexcept
+    Py_ssize_t fnn_network_run(fnn_network *, const fnn_rows *, const fnn_updates *, double, int *) noexcept
+    void fnn_network_run_members(int, fnn_member *, double) noexcept
+    void fnn_network_forward(fnn_network *, const fnn_rows *, uint64_t, Py_ssize_t, void *) noexcept
+    int fnn_network_backward(fnn_network *, const void *, const double *, const double *, int) noexcept
+
+cdef enum:
+    MOST_LAYERS = 256
+
+cdef double SLICE = 0.02  # seconds between two looks for Ctrl-C
+
+cdef dict activations = {"linear": FNN_LINEAR, "relu": FNN_RELU, "leaky_relu": FNN_LEAKY, "tanh": FNN_TANH, "sigmoid": FNN_SIGMOID}
+cdef dict losses = {"softmax_cross_entropy": FNN_SOFTMAX, "l2": FNN_L2, "hinge": FNN_HINGE, None: FNN_LOSSES}
+cdef dict updates_by_name = {"sgd": FNN_SGD, "momentum": FNN_MOMENTUM, "nesterov": FNN_NESTEROV, "adagrad": FNN_ADAGRAD,
+                             "rmsprop": FNN_RMSPROP, "adam": FNN_ADAM}
+
+
+cdef void *address(str name, array, dtype, tuple shape, bint write) except NULL:
+    """Where the data of a C-ordered array begins; the caller keeps the array alive."""
+    cdef Py_buffer view
+    if not isinstance(array, ndarray) or array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+        raise checks.fail(ValueError, "Engine", name, "be a C-ordered array", f"{checks.shape_text(shape)} {dtype}", repr(array)[:60])
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDES | (PyBUF_WRITABLE if write else 0))
+    cdef void *data = view.buf
+    PyBuffer_Release(&view)
+    return data if data != NULL else <void *>&nothing
+
+
+cdef double nothing = 0.0  # stands for the data of an empty array
+
+
+cdef class Engine:
+    """The compiled engine, see `fastnn.loop.Engine`. One call at a time: a second thread is answered with RuntimeError."""
+
+    cdef fnn_network *network
+    cdef object kept, plan, dtype
+    cdef fnn_dtype kind
+    cdef Py_ssize_t inputs, outputs
+    cdef bint busy
+    cdef public Py_ssize_t done
+    cdef public bint failure
+
+    def __cinit__(self, plan, parameters, states, averages):
+        cdef Py_ssize_t sizes[MOST_LAYERS + 1]
+        cdef uint32_t thresholds[MOST_LAYERS]
+        cdef void *params[2 * MOST_LAYERS]
+        cdef void *state[4 * MOST_LAYERS]
+        cdef void *average[2 * MOST_LAYERS]
+        cdef fnn_network_plan built
+        cdef int layers = len(plan.sizes) - 1, k, s
+        if not 1 <= layers <= MOST_LAYERS:
+            raise checks.fail(ValueError, "Engine", "sizes", "have layers the engine can hold", f"1 to {MOST_LAYERS}", str(layers))
+        self.plan, self.dtype = plan, parameters[0].dtype
+        self.kept = (parameters, states, averages, plan)
+        self.kind = FNN_F32 if self.dtype == float32 else FNN_F64
+        self.inputs, self.outputs = plan.sizes[0], plan.sizes[layers]
+        for k in range(layers + 1):
+            sizes[k] = plan.sizes[k]
+        for k in range(layers):
+            thresholds[k] = threshold_of("Engine", plan.keep_prob[k])
+        for k in range(2 * layers):
+            shape = (plan.sizes[k // 2], plan.sizes[k // 2 + 1]) if k % 2 == 0 else (plan.sizes[k // 2 + 1],)
+            params[k] = address("parameters", parameters[k], self.dtype, shape, True)
+            if len(states[k]) != plan.slots:
+                raise checks.fail(ValueError, "Engine", "states", "have the slots of the optimizer", str(plan.slots), str(len(states[k])))
+            for s in range(plan.slots):
+                state[k * plan.slots + s] = address("states", states[k][s], self.dtype, shape, True)
+            if averages:
+                average[k] = address("averages", averages[k], self.dtype, shape, True)
+        built.dtype, built.layers, built.sizes = self.kind, layers, sizes
+        built.activation, built.slope = activations[plan.activation], plan.slope
+        built.thresholds, built.seed = thresholds, plan.seed
+        built.loss, built.margin = losses[plan.loss], plan.margin
+        built.update, built.slots = updates_by_name[plan.update], plan.slots
+        built.clip_value, built.clip_norm, built.max_norm, built.average = plan.clip_value, plan.clip_norm, plan.max_norm, plan.average
+        built.mean = built.inverse_std = NULL
+        if plan.mean is not None:
+            built.mean = address("mean", plan.mean, self.dtype, (plan.sizes[0],), False)
+            built.inverse_std = address("inverse_std", plan.inverse_std, self.dtype, (plan.sizes[0],), False)
+        built.parameters, built.states, built.averages = params, state, (average if averages else NULL)
+        self.network = fnn_network_new(&built)
+        if self.network == NULL:
+            raise MemoryError("fastnn.Engine: no memory for the description of the network")
+
+    def __dealloc__(self):
+        fnn_network_free(self.network)
+
+    @property
+    def nbytes(self):
+        """Bytes of memory held beside the arrays that were handed in."""
+        return fnn_network_bytes(self.network)
+
+    @property
+    def statistics(self):
+        """Of the updates since `reset`."""
+        cdef fnn_statistics *s = fnn_network_statistics(self.network)
+        return Statistics(s.loss, s.weight, s.metric, int(s.rows), s.gradient_norm, s.update_ratio)
+
+    def reset(self, statistics=None):
+        """Begin new statistics, or go on with those given."""
+        cdef fnn_statistics *s = fnn_network_statistics(self.network)
+        s.loss, s.weight, s.metric, s.rows, s.gradient_norm, s.update_ratio = Statistics() if statistics is None else statistics
+
+    cdef list describe(self, fnn_rows *rows, x, y, weight, order):
+        """Fill in `rows`; returns the arrays that must stay alive while it is used."""
+        cdef Py_ssize_t count = len(x), outputs = self.outputs
+        rows.bytes = x.dtype == np.uint8
+        if x.dtype != self.dtype and not rows.bytes:
+            raise checks.fail(TypeError, "Engine", "x", "be of the net's dtype or uint8", str(self.dtype), str(x.dtype))
+        if x.ndim != 2 or x.shape[1] != self.inputs:
+            raise checks.fail(ValueError, "Engine", "x", "have the net's inputs", f"(n, {self.inputs})", checks.shape_text(x.shape))
+        x = np.ascontiguousarray(x)
+        rows.count, rows.x_stride = count, x.shape[1]
+        rows.x = address("x", x, x.dtype, x.shape, False)
+        rows.labels, rows.dense, rows.weight, rows.order, rows.dense_stride = NULL, NULL, NULL, NULL, outputs
+        kept = [x]
+        if y is not None:
+            y = np.ascontiguousarray(y)
+            if y.ndim == 1:
+                rows.labels = <const int64_t *>address("y", y, np.dtype(np.int64), (count,), False)
+                if count and (self.plan.loss == "l2" or y.min() < 0 or y.max() >= outputs):
+                    raise checks.fail(ValueError, "Engine", "y", "be labels of the net's outputs", f"0 .. {outputs - 1}", "others")
+            else:
+                if self.plan.loss == "hinge":
+                    raise checks.fail(ValueError, "Engine", "y", "be labels", f"({count},)", checks.shape_text(y.shape))
+                rows.dense = address("y", y, self.dtype, (count, outputs), False)
+            kept.append(y)
+        if weight is not None:
+            weight = np.ascontiguousarray(weight)
+            rows.weight = address("weight", weight, self.dtype, (count,), False)
+            kept.append(weight)
+        if order is not None:
+            order = np.ascontiguousarray(order)
+            rows.order = <const int64_t *>address("order", order, np.dtype(np.int64), order.shape, False)
+            if len(order) and (order.min() < 0 or order.max() >= count):
+                raise checks.fail(ValueError, "Engine", "order", "name rows", f"0 .. {count - 1}", "others")
+            rows.count = len(order)
+            kept.append(order)
+        return kept
+
+    cdef list prepare(self, fnn_updates *updates, Py_ssize_t rows, batch_size, micro_batch, first, count, scalars, bias_scalars, step, measure):
+        scalars, bias_scalars = np.ascontiguousarray(scalars), np.ascontiguousarray(bias_scalars)
+        updates.batch, updates.micro, updates.first, updates.count = batch_size, min(micro_batch, batch_size, max(1, rows)), first, count
+        if updates.batch < 1 or updates.micro < 1 or updates.first < 0 or (count > 0 and (updates.first + count - 1) * updates.batch >= rows):
+            raise checks.fail(ValueError, "Engine", "updates", "have rows to learn from", f"batches within {rows} rows", f"{first} + {count}")
+        updates.scalars = <const double *>address("scalars", scalars, float64, (len(scalars), scalars_of(self.plan.update)), False)
+        updates.bias_scalars = <const double *>address("bias_scalars", bias_scalars, float64, scalars.shape, False)
+        if len(scalars) < count:
+            raise checks.fail(ValueError, "Engine", "scalars", "have a row an update", str(count), str(len(scalars)))
+        updates.scalars_stride, updates.step, updates.measure = scalars.shape[1], step, measure
+        self.reserve(updates.micro, updates.micro < min(updates.batch, rows))
+        return [scalars, bias_scalars]
+
+    cdef reserve(self, Py_ssize_t rows, bint store):
+        cdef size_t failed
+        with nogil:
+            failed = fnn_network_reserve(self.network, rows, store)
+        if failed:
+            raise out_of_memory("Trainer", failed)
+
+    cdef enter(self):
+        if self.busy:
+            raise RuntimeError("fastnn.Trainer: this trainer is at work in another thread")
+        self.busy = True
+
+    def run(self, x, y, weight, order, batch_size, micro_batch, first, updates, scalars, bias_scalars, step, bint measure, double deadline):
+        """See `fastnn.loop.Engine.run`."""
+        cdef fnn_rows rows
+        cdef fnn_updates job
+        cdef Py_ssize_t done
+        cdef int failed = 0
+        cdef double seconds
+        self.enter()
+        try:
+            self.done, self.failure = 0, False
+            kept = self.describe(&rows, x, y, weight, order)
+            kept += self.prepare(&job, rows.count, batch_size, micro_batch, first, updates, scalars, bias_scalars, step, measure)
+            while job.count > 0 and not failed:
+                seconds = SLICE
+                if deadline != INFINITY:
+                    seconds = min(SLICE, deadline - monotonic())
+                    if seconds <= 0.0:
+                        break
+                with nogil:
+                    done = fnn_network_run(self.network, &rows, &job, seconds, &failed)
+                self.done += done
+                job.count -= done
+                job.first += done
+                job.step += <uint64_t>done
+                job.scalars += done * job.scalars_stride
+                job.bias_scalars += done * job.scalars_stride
+                PyErr_CheckSignals()
+            self.failure = failed != 0
+            return self.done
+        finally:
+            self.busy = False
+
+    def forward(self, x, step, row=0):
+        """See `fastnn.loop.Engine.forward`."""
+        cdef fnn_rows rows
+        cdef uint64_t number = step
+        cdef Py_ssize_t before = row
+        self.enter()
+        try:
+            kept = self.describe(&rows, x, None, None, None)
+            self.reserve(max(1, rows.count), False)
+            scores = empty((rows.count, self.outputs), self.dtype)
+            out = address("scores", scores, self.dtype, scores.shape, True)
+            with nogil:
+                fnn_network_forward(self.network, &rows, number, before, out)
+            self.kept = (*self.kept[:4], kept)  # backward reads x again
+            return scores
+        finally:
+            self.busy = False
+
+    def backward(self, dscores, scalars, bias_scalars, bint measure):
+        """See `fastnn.loop.Engine.backward`."""
+        cdef int finite
+        self.enter()
+        try:
+            dscores = np.ascontiguousarray(dscores)
+            gradient = address("dscores", dscores, self.dtype, (len(dscores), self.outputs), False)
+            shape = (scalars_of(self.plan.update),)
+            scalars, bias_scalars = np.ascontiguousarray(scalars), np.ascontiguousarray(bias_scalars)
+            numbers = <const double *>address("scalars", scalars, float64, shape, False)
+            bias_numbers = <const double *>address("bias_scalars", bias_scalars, float64, shape, False)
+            with nogil:
+                finite = fnn_network_backward(self.network, gradient, numbers, bias_numbers, measure)
+            return bool(finite)
+        finally:
+            self.busy = False
+
+
+cdef Py_ssize_t scalars_of(str update):
+    return {"sgd": 2, "momentum": 3, "nesterov": 3, "adagrad": 3, "rmsprop": 5, "adam": 8}[update]
+
+
+def run_members(engines, rows, jobs, double deadline):
+    """`Engine.run` of many engines as one job, each on one thread: `rows[i]` are the first four arguments of `run` for engine `i`,
+    `jobs[i]` the rest but the deadline. `done` and `failure` of every engine tell what came of it.
+
+    Ctrl-C is answered when every engine has completed an update.
+    """
+    cdef Py_ssize_t count = len(engines), i, left
+    cdef double seconds, slice_seconds
+    cdef Engine engine
+    cdef fnn_member *members = <fnn_member *>PyMem_Malloc(max(1, count) * sizeof(fnn_member))
+    if members == NULL:
+        raise MemoryError("fastnn.fit_many: no memory for the list of members")
+    entered = []
+    try:
+        kept = []
+        for i in range(count):
+            engine = engines[i]
+            engine.enter()
+            entered.append(engine)
+            engine.done, engine.failure = 0, False
+            members[i].network, members[i].failed, members[i].done = engine.network, 0, 0
+            x, y, weight, order = rows[i]
+            batch_size, micro_batch, first, updates, scalars, bias_scalars, step, measure = jobs[i]
+            kept.append(engine.describe(&members[i].rows, x, y, weight, order))
+            kept.append(engine.prepare(&members[i].updates, members[i].rows.count, batch_size, micro_batch, first, updates, scalars,
+                                       bias_scalars, step, measure))
+        left = count
+        slice_seconds = max(0.001, 2 * SLICE * fnn_threads() / max(1, count))
+        while left > 0:
+            seconds = slice_seconds
+            if deadline != INFINITY:
+                seconds = min(seconds, deadline - monotonic())
+                if seconds <= 0.0:
+                    break
+            with nogil:
+                fnn_network_run_members(<int>count, members, seconds)
+            left = 0
+            for i in range(count):
+                engine = engines[i]
+                engine.done += members[i].done
+                members[i].updates.count -= members[i].done
+                members[i].updates.first += members[i].done
+                members[i].updates.step += <uint64_t>members[i].done
+                members[i].updates.scalars += members[i].done * members[i].updates.scalars_stride
+                members[i].updates.bias_scalars += members[i].done * members[i].updates.scalars_stride
+                if members[i].failed:
+                    engine.failure = True
+                    members[i].updates.count = 0
+                left += members[i].updates.count > 0
+            PyErr_CheckSignals()
+    finally:
+        PyMem_Free(members)
+        for engine in entered:
+            engine.busy = False
