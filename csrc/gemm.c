@@ -15,7 +15,7 @@ enum {
     MOST_K = 1024,            /* terms summed in registers before y is touched: a packed panel of so many rows fits any second-level cache */
     LEAST_GROUP = 4,          /* panels packed together, ROWS_TOGETHER rows of each in turn: a row of one panel alone is too short for memory */
     ROWS_TOGETHER = 16,       /* to deliver at its full rate */
-    GROUP_BYTES = 1 << 18,    /* of packed panels, where few terms make room for more of them */
+    GROUP_BYTES = 5 << 16,    /* of packed panels, where few terms make room for more of them */
     PART_BYTES = 1 << 16,     /* of y that is written, or taken by `finish`, in one go: rows of memory are written along, not across */
     DIRECT_TILES = 2,         /* up to so many tiles of rows read b in place rather than packed */
     FAR_TILES = 4,            /* and so many, when b comes from memory */
@@ -56,8 +56,10 @@ size_t fnn_product_plan(struct fnn_product *p)
     const double threads_wanted = 1.0 + 2.0 * (double)m * (double)n * (double)k / FLOPS_A_THREAD;
     const int available = p->threads ? p->threads : fnn_threads();
     const ptrdiff_t threads = threads_wanted < available ? (ptrdiff_t)threads_wanted : available;
-    p->column_parts = larger(1, smaller(threads, n / (2 * p->lanes)));
-    p->row_parts = p->whole_columns ? 1 : larger(1, smaller(threads / p->column_parts, p->row_tiles));
+    const ptrdiff_t most_columns = larger(1, n / (2 * p->lanes)), most_rows = p->split == FNN_WHOLE_COLUMNS ? 1 : p->row_tiles;
+    p->row_parts = p->split == FNN_ROWS_FIRST ? larger(1, smaller(threads, most_rows)) : 1;
+    p->column_parts = larger(1, smaller(threads / p->row_parts, most_columns));
+    p->row_parts = larger(p->row_parts, smaller(threads / p->column_parts, most_rows));
     const ptrdiff_t panels = parts_of(parts_of(parts_of(n, p->lanes), p->column_parts), p->panel), panel_row = p->panel * p->lanes * size;
 
     const ptrdiff_t most_k = p->by_rows || (p->direct && !p->far) ? larger(k, 1) : p->direct ? FAR_K : MOST_K;
@@ -65,7 +67,7 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->k_block = larger(1, parts_of(k, p->k_blocks));
     p->group = p->direct ? panels : p->b.column_stride == 1 ? LEAST_GROUP : 1;
     if (p->k_blocks == 1) p->group = larger(p->group, GROUP_BYTES / (p->k_block * panel_row));
-    p->group = larger(1, smaller(p->group, panels));
+    p->group = parts_of(panels, parts_of(panels, larger(1, smaller(p->group, panels)))); /* groups of nearly equal size */
     p->chunk_tiles = p->row_tiles;
     if (p->k_blocks == 1 && !p->direct) p->chunk_tiles = larger(1, PART_BYTES / (p->group * panel_row * kernels->most_rows));
 

@@ -10,6 +10,12 @@ struct fnn_finish {
     void *context;
 };
 
+enum fnn_split {
+    FNN_COLUMNS_FIRST, /* tasks share columns, and rows too where columns are few */
+    FNN_ROWS_FIRST,    /* the other way round: what a task makes are whole rows */
+    FNN_WHOLE_COLUMNS  /* a column of y is made by one task, its rows in order */
+};
+
 struct fnn_product { /* y = a b, or y += a b, then bias, ReLU and dropout */
     const struct fnn_real_kernels *kernels;
     enum fnn_dtype dtype;
@@ -17,7 +23,7 @@ struct fnn_product { /* y = a b, or y += a b, then bias, ReLU and dropout */
     struct fnn_vector bias;
     int accumulate, relu;
     int threads;               /* to plan for; 0: all there are */
-    int whole_columns;         /* a column of y is made by one task, its rows in order */
+    enum fnn_split split;
     const struct fnn_dropout *dropout;
     ptrdiff_t dropout_row; /* of the mask that belongs to the first row of y */
     struct fnn_finish finish; /* or none */

@@ -15,7 +15,8 @@ enum {
     WIDE_BYTES = 2048,  /* rows from this length on are kept an odd number of cache lines apart */
     PIECE = 256,        /* elements that are measured together */
     FEW_ROWS = 32,      /* plans of so many rows may take more workspace than those of many */
-    ELEMENTS_A_THREAD = 40000
+    GATHERED_A_THREAD = 20000, /* elements to gather that are worth a second thread */
+    AHEAD = 2           /* rows of parameters that are fetched before their turn: too far apart for the hardware to foresee */
 };
 
 struct layer {
@@ -48,6 +49,7 @@ struct fnn_network {
     char *arena;
     size_t arena_bytes;
     ptrdiff_t capacity, planned; /* rows that fit, rows that the plans are for */
+    int measuring;               /* and whether for an update that is measured */
     struct fnn_matrix gathered, x; /* room for gathered rows; the input of the first layer, which may be the caller's data */
     int64_t *labels;
     char *dense, *weights, *factors, *workspace;
@@ -57,7 +59,6 @@ struct fnn_network {
     /* Of the update under way. */
     const double *scalars, *bias_scalars;
     double clip_factor;
-    int measuring;
     atomic_int unsafe; /* a gradient is not finite */
     struct fnn_statistics statistics;
     struct layer layer[];
@@ -150,10 +151,11 @@ static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
 }
 
 /* Plans the products of a batch and returns the workspace they share. */
-static size_t plan_products(struct fnn_network *net, ptrdiff_t rows)
+static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuring)
 {
     size_t most = 0;
     net->planned = rows;
+    net->measuring = measuring;
     for (ptrdiff_t k = 0; k < net->layers; k++) {
         struct layer *layer = &net->layer[k];
         const struct fnn_matrix weight = {layer->weight.param, layer->i, layer->o, layer->o, 1};
@@ -174,7 +176,8 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows)
             layer->input.y.rows = rows;
         }
         layer->gradient = (struct fnn_product){
-            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = fnn_transposed(x), .b = layer->dz, .whole_columns = 1,
+            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = fnn_transposed(x), .b = layer->dz,
+            .split = net->measuring ? FNN_WHOLE_COLUMNS : layer->o * net->size <= WIDE_BYTES ? FNN_ROWS_FIRST : FNN_COLUMNS_FIRST,
             .y = {layer->dw, layer->i, layer->o, layer->o, 1}};
         if (!net->stored) layer->gradient.finish = (struct fnn_finish){take_finished_part, layer};
         const size_t bytes[] = {fnn_product_plan(&layer->forward), fnn_product_plan(&layer->gradient), fnn_gating_plan(&layer->gating),
@@ -195,11 +198,12 @@ size_t fnn_network_reserve(struct fnn_network *net, ptrdiff_t rows, int store)
     net->threads = threads;
     net->kernels = kernels;
     const size_t fixed = lay_out(net, rows, NULL);
-    size_t workspace = plan_products(net, rows);
-    for (ptrdiff_t few = 1; few < smaller(rows, FEW_ROWS); few++) {
-        const size_t bytes = plan_products(net, few);
-        workspace = bytes > workspace ? bytes : workspace;
-    }
+    size_t workspace = 0;
+    for (ptrdiff_t few = 1; few <= rows; few = few < FEW_ROWS || few == rows ? few + 1 : rows)
+        for (int measuring = 0; measuring < 2; measuring++) {
+            const size_t bytes = plan_products(net, few, measuring);
+            workspace = bytes > workspace ? bytes : workspace;
+        }
     char *arena = aligned_alloc(ALIGNMENT, fixed + workspace);
     if (!arena) { /* as it was */
         net->capacity = before.capacity;
@@ -215,7 +219,7 @@ size_t fnn_network_reserve(struct fnn_network *net, ptrdiff_t rows, int store)
     net->arena = arena;
     net->arena_bytes = fixed + workspace;
     lay_out(net, rows, arena);
-    plan_products(net, rows);
+    plan_products(net, rows, 0);
     return 0;
 }
 
@@ -254,7 +258,7 @@ static void gather(struct fnn_network *net, const struct fnn_rows *rows, ptrdiff
         net->x.data = (char *)rows->x + start * rows->x_stride * net->size;
         net->x.row_stride = rows->x_stride;
     } else {
-        struct gathering g = {net, rows, start, n * net->x.columns < 2 * ELEMENTS_A_THREAD ? 1 : net->threads};
+        struct gathering g = {net, rows, start, n * net->x.columns < GATHERED_A_THREAD ? 1 : net->threads};
         fnn_parallel(g.tasks, gather_part, &g);
         if (net->drop_inputs.threshold < 65536) fnn_dropout_rows(net->dtype, &net->x, &net->x, &net->drop_inputs, row);
     }
@@ -354,6 +358,14 @@ static void update_span(const struct fnn_network *net, const struct network_arra
     if (average) net->kernels->map[FNN_AVERAGE](n, (void *[]){arrays->param + at, arrays->average + at}, (double[]){1.0 - net->average});
 }
 
+static void prefetch_row(const struct fnn_network *net, const struct network_arrays *arrays, ptrdiff_t offset, ptrdiff_t columns)
+{
+    for (ptrdiff_t at = offset * net->size; at < (offset + columns) * net->size; at += ALIGNMENT) {
+        __builtin_prefetch(arrays->param + at, 1);
+        for (ptrdiff_t s = 0; s < net->slots; s++) __builtin_prefetch(arrays->state[s] + at, 1);
+    }
+}
+
 /* A finished part of a layer's weight gradient: looked at, or measured and used, while it is in cache. */
 static void take_finished_part(void *context, const struct fnn_matrix *part, ptrdiff_t row, ptrdiff_t column)
 {
@@ -368,6 +380,7 @@ static void take_finished_part(void *context, const struct fnn_matrix *part, ptr
     for (ptrdiff_t r = 0; r < rows; r++) {
         char *gradient = (char *)part->data + r * part->row_stride * net->size;
         const ptrdiff_t offset = (row + r) * layer->o + column;
+        if (net->scalars && r + AHEAD < rows) prefetch_row(net, &layer->weight, offset + AHEAD * layer->o, columns);
         if (!net->scalars) {
             if (!(net->kernels->magnitude(columns, gradient) < INFINITY)) atomic_store_explicit(&net->unsafe, 1, memory_order_relaxed);
         } else if (!net->measuring) {
@@ -479,7 +492,6 @@ static int update(struct fnn_network *net, const double *scalars, const double *
     double squares = 0.0, moves = 0.0, sizes = 0.0;
     if (!gradients_finite(net)) return 0;
     net->scalars = scalars;
-    net->measuring = measure;
     net->clip_factor = 1.0;
     if (net->clip_norm < INFINITY) {
         const double norm = norm_of_gradients(net);
@@ -523,7 +535,7 @@ static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, con
     clear_bias_gradients(net);
     for (ptrdiff_t row = 0; row < n; row += updates->micro) {
         const ptrdiff_t count = smaller(updates->micro, n - row);
-        if (net->planned != count) plan_products(net, count);
+        if (net->planned != count || net->measuring != measure) plan_products(net, count, measure);
         gather(net, rows, start + row, count, row);
         gather_targets(net, rows, start + row, count);
         forward(net, row);
@@ -595,7 +607,7 @@ void fnn_network_forward(struct fnn_network *net, const struct fnn_rows *rows, u
     const uint64_t saved = fnn_flush_begin();
     const struct layer *last = last_layer(net);
     set_streams(net, step);
-    if (net->planned != rows->count) plan_products(net, rows->count);
+    if (net->planned != rows->count || net->measuring) plan_products(net, rows->count, 0);
     gather(net, rows, 0, rows->count, row);
     forward(net, row);
     for (ptrdiff_t r = 0; r < rows->count; r++)
@@ -608,6 +620,11 @@ int fnn_network_backward(struct fnn_network *net, const void *gradient, const do
     const uint64_t saved = fnn_flush_begin();
     const struct layer *last = last_layer(net);
     const ptrdiff_t row = last->forward.dropout_row;
+    if (net->measuring != measure) {
+        const struct fnn_matrix x = net->x;
+        plan_products(net, last->y.rows, measure);
+        net->layer[0].gradient.a = fnn_transposed(x);
+    }
     for (ptrdiff_t r = 0; r < last->y.rows; r++)
         memcpy((char *)last->dz.data + r * last->dz.row_stride * net->size, (const char *)gradient + r * last->o * net->size, (size_t)(last->o * net->size));
     clear_bias_gradients(net);
