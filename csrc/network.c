@@ -16,7 +16,7 @@ enum {
     PIECE = 256,        /* elements that are measured together */
     FEW_ROWS = 32,      /* plans of so many rows may take more workspace than those of many */
     GATHERED_A_THREAD = 20000, /* elements to gather that are worth a second thread */
-    AHEAD = 2           /* rows of parameters that are fetched before their turn: too far apart for the hardware to foresee */
+    AHEAD = 4           /* rows of parameters that are fetched before their turn: too far apart for the hardware to foresee */
 };
 
 struct layer {
