@@ -20,7 +20,7 @@ import numpy as np
 
 from . import checks, io, losses, optimizers, schedules
 from .averaging import EMA
-from .loop import Statistics
+from .plan import Statistics
 from .preprocessing import Standardizer
 from .schedules import Schedule
 from .trainer import Cut, Trainer

@@ -20,6 +20,7 @@ from .averaging import EMA
 from .callbacks import EarlyStopping, Every, Progress
 from .history import History, Record
 from .interrupts import Held
+from .plan import Plan, Statistics
 from .preprocessing import Standardizer
 from .schedules import Schedule
 
@@ -109,7 +110,7 @@ class Trainer:
         self._averages = [param.copy() for param in net.parameters()] if average is not None else []
         self._engine: Any = None
         self._engine_mean: np.ndarray | None = None  # of the preprocessing it was made with
-        self._carried = loop.Statistics()  # for the engine to begin with
+        self._carried = Statistics()  # for the engine to begin with
         self._steps = 0  # before the engine's latest run
         self._cut: Cut | None = None  # of the epoch under way
         self._first_step = 0  # of that epoch
@@ -387,12 +388,12 @@ class Trainer:
             self._steps, self._engine, self._engine_mean = self.steps, engine, mean
         return self._engine
 
-    def _plan(self, scaler: Standardizer | None) -> loop.Plan:
+    def _plan(self, scaler: Standardizer | None) -> Plan:
         net, optimizer, own = self.net, self.optimizer, losses.kernel(self.loss)
         limits = self.clip_value, self.clip_norm, self.max_norm
         clip_value, clip_norm, max_norm = (math.inf if value is None else value for value in limits)
         mean, inverse_std = (None, None) if scaler is None else scaler.scaling(net.dtype)
-        return loop.Plan(
+        return Plan(
             sizes=net.sizes, activation=net.activation, slope=layers.SLOPE, keep_prob=net.keep_prob, seed=self.seed, loss=own,
             margin=0.0 if own is None else getattr(self.loss, "margin", 0.0), update=optimizer.kernel, slots=optimizer.slots,
             clip_value=clip_value, clip_norm=clip_norm, max_norm=max_norm, average=0.0 if self.average is None else self.average.decay,
@@ -400,7 +401,7 @@ class Trainer:
         )
 
     @property
-    def _statistics(self) -> loop.Statistics:
+    def _statistics(self) -> Statistics:
         """Of the epoch under way."""
         return self._carried if self._engine is None else self._engine.statistics
 

@@ -21,7 +21,7 @@ GENERATED = "_core.c"
 
 # From the ground up. A module imports from its own floor and from those below.
 FLOORS = (
-    {"checks", "_core"},
+    {"checks", "plan", "_core"},
     {"ops", "reference", "arrays", "_config", "_threadpools"},
     {"backend"},
     {"init", "preprocessing", "losses", "optimizers", "schedules", "layers", "text", "model", "trainer", "callbacks", "history",
