@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import backend as _backend
-from .callbacks import EarlyStopping
+from .averaging import EMA
+from .callbacks import EarlyStopping, Every
 from .gradcheck import GradientReport, gradient_check
 from .history import History
 from .io import load, save
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "EMA",
     "L2",
     "MLP",
     "SGD",
@@ -52,6 +54,7 @@ __all__ = [
     "Adam",
     "CosineDecay",
     "EarlyStopping",
+    "Every",
     "ExponentialDecay",
     "GradientReport",
     "Hinge",

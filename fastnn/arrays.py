@@ -53,6 +53,33 @@ def sample_weights(function: str, value: Any, samples: int, dtype: Any) -> np.nd
     return checks.weights(function, "sample_weight", _converted(as_array(function, "sample_weight", value), dtype), samples, dtype)
 
 
+def class_weights(function: str, value: Any, y: np.ndarray, classes: int) -> np.ndarray:
+    """Return the weight of every class, float64 `(classes,)`, from `"balanced"`, a dict of labels (1 where left out), or an array.
+
+    Balanced is `samples / (classes that occur * samples of the class)`, so that every class has the same sum.
+    """
+    if y.dtype.kind not in "iu" or y.ndim != 1:
+        got = f"{checks.shape_text(y.shape)} {y.dtype}"
+        raise checks.fail(ValueError, function, "class_weight", "come with integer labels y", "labels (n,)", got)
+    if isinstance(value, str):
+        if value != "balanced":
+            raise checks.fail(ValueError, function, "class_weight", "name a rule", "'balanced', a dict, an array or None", repr(value))
+        counts = np.bincount(y, minlength=classes)
+        return np.where(counts > 0, len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 1.0)
+    if isinstance(value, dict):
+        weights = np.ones(classes)
+        for label, weight in value.items():
+            index = checks.integer(function, "class_weight", label, 0, classes - 1)
+            weights[index] = checks.number(function, "class_weight", weight, 0.0)
+        return weights
+    array = as_array(function, "class_weight", value)
+    if array.shape != (classes,):
+        shape = checks.shape_text((classes,))
+        raise checks.fail(ValueError, function, "class_weight", f"have shape {shape}", f"a weight a class, {shape}",
+                          checks.shape_text(array.shape))
+    return checks.weights(function, "class_weight", array.astype(np.float64), classes, np.float64)
+
+
 def _converted(array: np.ndarray, dtype: Any) -> np.ndarray:
     with np.errstate(over="ignore"):
         return array.astype(dtype, copy=False)

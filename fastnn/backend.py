@@ -1,5 +1,7 @@
 """Chooses, once, which kernels the network runs on: the compiled `ops`, or their NumPy twin when `FASTNN_BACKEND=numpy` asks for it.
 
+`engine` is the compiled training engine; None leaves training to the one of `fastnn.loop`, which calls `kernels`.
+
 There is no silent fallback: without the compiled module the import of `ops` fails with a sentence that says what to do.
 """
 
@@ -7,21 +9,22 @@ from __future__ import annotations
 
 import os
 from types import ModuleType
+from typing import Any
 
 NAMES = ("compiled", "numpy")
 
 
-def _choose() -> tuple[str, ModuleType]:
+def _choose() -> tuple[str, ModuleType, Any]:
     name = os.environ.get("FASTNN_BACKEND", "compiled") or "compiled"
     if name not in NAMES:
         raise ImportError(f"fastnn: environment variable FASTNN_BACKEND must be one of {', '.join(NAMES)} (got {name!r})")
     if name == "numpy":
         from . import reference
 
-        return name, reference
+        return name, reference, None
     from . import ops
 
-    return name, ops
+    return name, ops, getattr(ops._core, "Engine", None)
 
 
-name, kernels = _choose()
+name, kernels, engine = _choose()

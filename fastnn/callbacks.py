@@ -1,14 +1,16 @@
-"""What may happen between epochs.
+"""What may happen between epochs, and between updates.
 
 A callback is a callable `callback(trainer, record) -> bool | None`, called after every epoch with the trainer and the epoch's record
-(a dict, already in the history; what a callback adds to it is kept). True ends the fit.
+(a dict, already in the history; what a callback adds to it is kept). True ends the fit. `Every(steps, callback)` is called between
+updates instead.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +19,20 @@ from .history import Record, improves
 
 if TYPE_CHECKING:
     from .trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Every:
+    """Calls `callback(trainer, record)` whenever `trainer.steps` is a multiple of `steps`, with the record of the epoch so far, which is
+    not kept. True ends the fit."""
+
+    steps: int
+    callback: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", checks.integer("Every", "steps", self.steps, 1, 2**53))
+        if not callable(self.callback):
+            raise checks.fail(TypeError, "Every", "callback", "be a callable", "callback(trainer, record)", repr(self.callback))
 
 
 @dataclass(frozen=True)
@@ -63,9 +79,14 @@ class Watch:
         return self.waited >= self.settings.patience
 
     def finish(self, trainer: Trainer) -> None:
-        """Put the best weights back."""
+        """Put the best weights back; an epoch under way, which began from others, is not gone on with."""
+        if self.parameters:
+            trainer.abandon_epoch()
         for array, best in zip(trainer.net.parameters(), self.parameters):
             array[...] = best
+
+
+UNSHOWN = ("gradient_norm", "update_ratio")  # the line is to fit a terminal
 
 
 class Progress:
@@ -78,7 +99,7 @@ class Progress:
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         self.done += 1
-        values = [f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float)]
+        values = [f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float) and name not in UNSHOWN]
         line = f"epoch {self.done}/{self.epochs}  " + "  ".join(values)
         terminal = sys.stderr.isatty()
         sys.stderr.write(f"\r{line.ljust(self.width)}" if terminal else line + "\n")

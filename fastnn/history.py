@@ -25,10 +25,13 @@ class History:
     """A sequence of records `{"epoch": 1, "loss": ..., "val_loss": ..., "learning_rate": ..., "seconds": ...}`.
 
     `history["loss"]` is the list of that quantity over the epochs, `history[-1]` the last record; `str(history)` is a table.
+    `history.stopped` says what ended the fit: `"epochs"`, `"early_stopping"`, `"callback"` or `"time_limit"`; None before that, and
+    after an exception.
     """
 
-    def __init__(self, records: list[Record] | None = None) -> None:
+    def __init__(self, records: list[Record] | None = None, stopped: str | None = None) -> None:
         self.records: list[Record] = [] if records is None else records
+        self.stopped = stopped
 
     def __len__(self) -> int:
         return len(self.records)
@@ -72,7 +75,7 @@ class History:
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The records as JSON text, also written to `path` when one is given."""
-        written = json.dumps({"epochs": self.records}, indent=1)
+        written = json.dumps({"epochs": self.records, "stopped": self.stopped}, indent=1)
         if path is not None:
             Path(path).write_text(written + "\n", encoding="utf-8")
         return written
@@ -88,10 +91,10 @@ class History:
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             expected = 'JSON {"epochs": [{...}, ...]}'
             raise checks.fail(ValueError, "History.from_json", "source", "come from to_json", expected, repr(source[:40]))
-        return cls(records)
+        return cls(records, values.get("stopped"))
 
 
 def _cell(name: str, value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.2f}" if name == "seconds" else f"{value:.4g}" if name == "learning_rate" else f"{value:.4f}"
+    return f"{value:.2f}" if name == "seconds" else f"{value:.4g}" if name in ("learning_rate", "update_ratio") else f"{value:.4f}"

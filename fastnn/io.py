@@ -1,8 +1,8 @@
 """Saving and loading nets, as numbers and JSON only: nothing in a file is ever executed.
 
 A file holds the arrays `layers.<k>.weight` and `layers.<k>.bias`, C-ordered and little-endian, and one JSON header: `format`, `version`,
-the arguments of the `MLP`, its `loss` and the caller's `metadata`. In a `.npz` (`np.savez`, uncompressed) the header is the uint8 array
-`header`; in a `.safetensors` file it is the metadata entry `fastnn`.
+the arguments of the `MLP`, its `loss`, its `preprocessing` and the caller's `metadata`. In a `.npz` (`np.savez`, uncompressed) the header
+is the uint8 array `header`; in a `.safetensors` file it is the metadata entry `fastnn`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 
 from . import checks, losses
 from .model import MLP
+from .preprocessing import Standardizer
 
 FORMAT = "fastnn-mlp"
 VERSION = 1
@@ -32,22 +33,20 @@ _NPY_SLACK = 2**12  # bytes an .npy header may take
 def save(path: str | os.PathLike[str], net: MLP, metadata: dict[str, Any] | None = None) -> None:
     """Write `net` and JSON-able `metadata` to `path`, whose suffix chooses the format: `.npz`, or `.safetensors` (extra `safetensors`).
 
-    Atomic: the path holds the old file or the complete new one, whatever happens. A loss of the user's own is not saved; `net.loss` of
-    the loaded net is None then. ValueError for another suffix, TypeError for metadata that JSON cannot hold.
+    The net's preprocessing is saved with it. Atomic: the path holds the old file or the complete new one, whatever happens. A loss of the
+    user's own is not saved; `net.loss` of the loaded net is None then. ValueError for another suffix, TypeError for metadata that JSON
+    cannot hold.
     """
     suffix = _suffix("save", path)
-    header = {"format": FORMAT, "version": VERSION, "model": net.config(), "loss": losses.to_config(net.loss), "metadata": metadata or {}}
+    header = {"format": FORMAT, "version": VERSION, **describe(net), "metadata": metadata or {}}
     try:
         text = json.dumps(header)
     except (TypeError, ValueError) as error:
         expected = "dicts, lists, strings, numbers, bools, None"
         raise checks.fail(TypeError, "save", "metadata", "be JSON-able", expected, str(error)) from None
-    little = net.dtype.newbyteorder("<")
-    arrays = {name: np.ascontiguousarray(array, little) for name, array in zip(_names(len(net.layers)), net.parameters())}
+    arrays = {name: little_endian(array) for name, array in zip(names(len(net.layers)), net.parameters())}
     if suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez(buffer, header=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-        content = buffer.getvalue()
+        content = pack_npz(text, arrays)
     else:
         content = _safetensors("save").numpy.save(arrays, metadata={"fastnn": text})
     write_atomically(path, content)
@@ -59,19 +58,14 @@ def load(path: str | os.PathLike[str]) -> tuple[MLP, dict[str, Any]]:
     FileNotFoundError for a missing file, ValueError with one sentence for anything that is not a complete file of this format. No array
     is read before its size is known to be that of the net the header describes.
     """
-    suffix = _suffix("load", path)
-    if not os.path.exists(path):
-        raise checks.fail(FileNotFoundError, "load", "path", "name a file", "a saved net", f"no file {os.fspath(path)!r}")
-    read = _read_npz if suffix == ".npz" else _read_safetensors
-    try:
-        with read(path) as (text, array):
-            return _decode(text, array)
-    except (ImportError, PermissionError, IsADirectoryError):
-        raise
-    except Exception as error:  # the bytes are anybody's: every parser on the way has failures of its own
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        expected, got = f"format {FORMAT} version {VERSION}", f"{os.fspath(path)!r}: {reason}"
-        raise checks.fail(ValueError, "load", "path", "name a complete file written by save", expected, got) from error
+    read = read_npz if _suffix("load", path) == ".npz" else _read_safetensors
+    with refusing("load", path, FORMAT, VERSION), read(path) as (text, array):
+        header = parse(text, FORMAT, VERSION)
+        net = build(header, array)
+        if not isinstance(header["metadata"], dict):
+            raise ValueError("its metadata is not a JSON object")
+        return net, header["metadata"]
+    raise AssertionError("refusing hides no exception")
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -101,29 +95,77 @@ def _suffix(function: str, path: str | os.PathLike[str]) -> str:
     return suffix
 
 
-def _names(layers: int) -> list[str]:
+def names(layers: int) -> list[str]:
+    """What the arrays of `MLP.parameters` are called in a file."""
     return [f"layers.{k}.{kind}" for k in range(layers) for kind in ("weight", "bias")]
+
+
+def describe(net: MLP) -> dict[str, Any]:
+    """The part of a header that `build` makes a net from."""
+    preprocessing = None if net.preprocessing is None else net.preprocessing.to_dict()
+    return {"model": net.config(), "loss": losses.to_config(net.loss), "preprocessing": preprocessing}
+
+
+def little_endian(array: np.ndarray) -> np.ndarray:
+    """`array` as files hold it."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+def pack_npz(header: str, arrays: dict[str, np.ndarray]) -> bytes:
+    """The content of a `.npz` of a header and little-endian arrays."""
+    buffer = io.BytesIO()
+    np.savez(buffer, header=np.frombuffer(header.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
 
 
 Reader = Callable[[str, tuple[int, ...], np.dtype], np.ndarray]
 
 
-def _decode(text: str, array: Reader) -> tuple[MLP, dict[str, Any]]:
+@contextlib.contextmanager
+def refusing(function: str, path: str | os.PathLike[str], format: str, version: int) -> Iterator[None]:
+    """Answers whatever goes wrong in the block with the sentence for a file that is missing or not a complete one of this format."""
+    if not os.path.exists(path):
+        raise checks.fail(FileNotFoundError, function, "path", "name a file", "a saved file", f"no file {os.fspath(path)!r}")
+    try:
+        yield
+    except (ImportError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:  # the bytes are anybody's: every parser on the way has failures of its own
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        expected, got = f"format {format} version {version}", f"{os.fspath(path)!r}: {reason}"
+        raise checks.fail(ValueError, function, "path", "name a complete file written by save", expected, got) from error
+
+
+def parse(text: str, format: str, version: int) -> dict[str, Any]:
+    """The header; ValueError for one of another format."""
     header = json.loads(text)
-    if header["format"] != FORMAT or header["version"] != VERSION:
+    if header["format"] != format or header["version"] != version:
         raise ValueError(f"its header says format {header['format']!r}, version {header['version']!r}")
+    return header
+
+
+def build(header: dict[str, Any], array: Reader) -> MLP:
+    """The net that `describe` described, with its arrays."""
     config = header["model"]
-    sizes, dtype = config["sizes"], np.dtype({"float32": "<f4", "float64": "<f8"}[config["dtype"]])
+    sizes, dtype = config["sizes"], file_dtype(config["dtype"])
     shapes = [shape for i, o in pairwise(sizes) for shape in ((i, o), (o,))]
-    net = MLP.from_parameters([array(name, shape, dtype) for name, shape in zip(_names(len(sizes) - 1), shapes)], **config)
+    net = MLP.from_parameters([array(name, shape, dtype) for name, shape in zip(names(len(sizes) - 1), shapes)], **config)
     net.loss = losses.from_config(header["loss"])
-    if not isinstance(header["metadata"], dict):
-        raise ValueError("its metadata is not a JSON object")
-    return net, header["metadata"]
+    if header["preprocessing"] is not None:
+        scaler = Standardizer.from_dict(header["preprocessing"])
+        scaler.transform(np.zeros((0, net.sizes[0])))  # its width
+        net.preprocessing = scaler
+    return net
+
+
+def file_dtype(name: str) -> np.dtype:
+    """The little-endian dtype of a net's arrays."""
+    return np.dtype({"float32": "<f4", "float64": "<f8"}[name])
 
 
 @contextlib.contextmanager
-def _read_npz(path: str | os.PathLike[str]) -> Iterator[tuple[str, Reader]]:
+def read_npz(path: str | os.PathLike[str]) -> Iterator[tuple[str, Reader]]:
+    """The header of a `.npz`, and a reader of its arrays that takes in no more bytes than shape and dtype allow."""
     with zipfile.ZipFile(path) as archive:
         def array(name: str, shape: tuple[int, ...] | None, dtype: np.dtype) -> np.ndarray:
             limit = (_MAX_HEADER if shape is None else math.prod(shape) * dtype.itemsize) + _NPY_SLACK

@@ -7,7 +7,7 @@ permutation of stream `2**63 + e`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 from .backend import kernels
 
 ORDER_STREAM = 2**63
+SLOPE = 0.01  # of leaky ReLU
 
 
 class Dropout(NamedTuple):
@@ -27,7 +28,7 @@ class Dropout(NamedTuple):
 
 
 class Activation(NamedTuple):
-    """`forward(x, out=)` and `backward(dy, y, out=)` in terms of the output `y`."""
+    """`forward(x, out=)` and `backward(dy, y, out=)` in terms of the output `y`; leaky ReLU's take `slope=` too."""
 
     forward: Callable[..., np.ndarray]
     backward: Callable[..., np.ndarray]
@@ -59,6 +60,7 @@ class Layer:
     weight: np.ndarray
     bias: np.ndarray
     activation: str
+    slope: float = SLOPE
 
     def __repr__(self) -> str:
         i, o = self.weight.shape
@@ -75,7 +77,7 @@ class Layer:
         y = kernels.linear_forward(x, self.weight, self.bias)
         activation = ACTIVATIONS[self.activation]
         if activation is not None:
-            activation.forward(y, out=y)
+            activation.forward(y, out=y, **self._slope())
         return Trace(x, y if dropout is None else kernels.dropout_forward(y, **dropout._asdict()), y)
 
     def backward(self, dy: np.ndarray, trace: Trace, dropout: Dropout | None, need_dx: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,5 +90,33 @@ class Layer:
             dy = kernels.dropout_backward(dy, **dropout._asdict())
         activation = ACTIVATIONS[self.activation]
         if activation is not None:
-            dy = activation.backward(dy, trace.active)
+            dy = activation.backward(dy, trace.active, **self._slope())
         return kernels.linear_backward(dy, trace.x, self.weight, need_dx=need_dx)
+
+    def _slope(self) -> dict[str, float]:
+        return {"slope": self.slope} if self.activation == "leaky_relu" else {}
+
+
+def masks(keep_prob: Sequence[float], seed: int, stream: int) -> list[Dropout | None]:
+    """The mask before each layer, drawn from `stream + k` before layer `k`, and None after the last."""
+    return [Dropout(keep, seed, stream + k) if keep < 1.0 else None for k, keep in enumerate(keep_prob)] + [None]
+
+
+def forward(layers: Sequence[Layer], x: np.ndarray, dropouts: Sequence[Dropout | None]) -> list[Trace]:
+    """The trace of every layer, for `x (n, i)` in the dtype of the weights."""
+    if dropouts[0] is not None:
+        x = kernels.dropout_forward(x, **dropouts[0]._asdict())
+    traces: list[Trace] = []
+    for layer, mask in zip(layers, dropouts[1:]):
+        traces.append(layer.forward(traces[-1].y if traces else x, mask))
+    return traces
+
+
+def backward(layers: Sequence[Layer], traces: Sequence[Trace], dropouts: Sequence[Dropout | None], dscores: np.ndarray) -> list[np.ndarray]:
+    """`[dw0, db0, dw1, ...]`; the gradient of the first layer's input is not computed."""
+    gradients: list[np.ndarray] = []
+    dy = dscores
+    for k in reversed(range(len(layers))):
+        dy, dw, db = layers[k].backward(dy, traces[k], dropouts[k + 1], need_dx=k > 0)
+        gradients[:0] = (dw, db)
+    return gradients

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -164,10 +164,29 @@ def value_and_gradient(loss: Any, scores: np.ndarray, y: np.ndarray, sample_weig
     return float(value), gradient.astype(scores.dtype, copy=False)
 
 
+def kernel(loss: Any) -> str | None:
+    """The name of a loss that the training engine computes itself; None for a user's own object."""
+    name = getattr(loss, "name", None)
+    return name if isinstance(name, str) and type(loss) is LOSSES.get(name) else None
+
+
+class Metric(NamedTuple):
+    """Name and exponent of a loss's metric."""
+
+    name: str
+    power: int
+
+
+def metric(loss: Any) -> Metric | None:
+    """What `loss.metric` is called and averaged with; None for a loss without one."""
+    name = getattr(loss, "metric_name", None)
+    return Metric(name, getattr(loss, "metric_power", 1)) if name is not None and callable(getattr(loss, "metric", None)) else None
+
+
 def to_config(loss: Any) -> dict[str, Any] | None:
     """JSON-able description of a loss of this module; None for a user's own object."""
-    kind = LOSSES.get(getattr(loss, "name", ""))
-    return {"name": kind.name, **asdict(loss)} if kind is not None and type(loss) is kind else None
+    name = kernel(loss)
+    return None if name is None else {"name": name, **asdict(loss)}
 
 
 def from_config(config: dict[str, Any] | None) -> Any:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import arrays, checks, losses, text
-from .backend import kernels
+from . import arrays, checks, layers, losses, text
 from .init import Initializer, make
 from .layers import ACTIVATIONS, Dropout, Layer, Trace
+from .preprocessing import Standardizer, standardised
 
 if TYPE_CHECKING:
-    from .callbacks import EarlyStopping
+    from .averaging import EMA
+    from .callbacks import EarlyStopping, Every
     from .history import History
     from .optimizers import Optimizer
     from .schedules import Schedule
@@ -38,7 +39,8 @@ class MLP:
     float64. `seed` fixes weights, dropout and the order of the samples; None draws one, kept as `net.seed`.
 
     Attributes: `layers` (each with `weight (i, o)` and `bias (o,)`), `loss` (what `predict` reads the scores with, set by training),
-    and the arguments. Raises ValueError / TypeError with the library's sentence for bad arguments.
+    `preprocessing` (None, or a fitted `Standardizer` that every input goes through first, set by training), and the arguments. Raises
+    ValueError / TypeError with the library's sentence for bad arguments.
     """
 
     layers: tuple[Layer, ...]
@@ -82,6 +84,7 @@ class MLP:
         self.dtype = np.dtype(name)
         self.seed = int.from_bytes(os.urandom(8)) if seed is None else checks.integer("MLP", "seed", seed, 0, _MAX_SEED)
         self.loss: Any = losses.SoftmaxCrossEntropy()
+        self.preprocessing: Standardizer | None = None
 
     def _assemble(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         last = len(self.sizes) - 2
@@ -101,7 +104,7 @@ class MLP:
     def astype(self, dtype: Any) -> MLP:
         """A copy of this net whose weights are converted to `dtype`."""
         copy = MLP.from_parameters(self.parameters(), **{**self.config(), "init": self.init, "dtype": dtype})
-        copy.loss = self.loss
+        copy.loss, copy.preprocessing = self.loss, self.preprocessing
         return copy
 
     def parameters(self) -> list[np.ndarray]:
@@ -149,7 +152,10 @@ class MLP:
         y = losses.prepare_targets(objective, y, len(x), self.sizes[-1], self.dtype, function)
         weight = arrays.sample_weights(function, sample_weight, len(x), self.dtype)
         decay = checks.number(function, "weight_decay", weight_decay, 0.0)
-        value, _, gradients = self._gradients(self._batch(x), y, objective, weight, self._dropouts(dropout), function)
+        masks = self._dropouts(dropout)
+        traces = self._trace(self._batch(x), masks)
+        value, dscores = losses.value_and_gradient(objective, traces[-1].y, y, weight, function)
+        gradients = layers.backward(self.layers, traces, masks, dscores)
         if decay > 0:
             for layer, gradient in zip(self.layers, gradients[0::2]):
                 value += 0.5 * decay * float(np.sum(np.square(layer.weight, dtype=np.float64)))
@@ -157,46 +163,35 @@ class MLP:
         return value, gradients
 
     def _batch(self, x: np.ndarray) -> np.ndarray:
-        """`x` as the kernels see it: the net's dtype, C order."""
-        return np.ascontiguousarray(x, self.dtype)
+        """`x` as the kernels see it: the net's dtype, C order, standardised where the net has `preprocessing`."""
+        x = np.ascontiguousarray(x, self.dtype)
+        return x if self.preprocessing is None else standardised(x, *self.preprocessing.scaling(self.dtype))
 
     def _dropouts(self, dropout: tuple[int, int] | None) -> list[Dropout | None]:
         """The mask before each layer, and None after the last."""
-        if dropout is None:
-            return [None] * (len(self.layers) + 1)
-        seed, stream = dropout
-        return [Dropout(keep, seed, stream + k) if keep < 1.0 else None for k, keep in enumerate(self.keep_prob)] + [None]
+        return [None] * (len(self.layers) + 1) if dropout is None else layers.masks(self.keep_prob, *dropout)
 
     def _trace(self, x: np.ndarray, dropouts: Sequence[Dropout | None] | None = None) -> list[Trace]:
-        masks = dropouts or self._dropouts(None)
-        if masks[0] is not None:
-            x = kernels.dropout_forward(x, **masks[0]._asdict())
-        traces: list[Trace] = []
-        for layer, mask in zip(self.layers, masks[1:]):
-            traces.append(layer.forward(traces[-1].y if traces else x, mask))
-        return traces
-
-    def _gradients(self, x: np.ndarray, y: np.ndarray, loss: Any, weight: np.ndarray | None, dropouts: Sequence[Dropout | None],
-                   function: str) -> tuple[float, np.ndarray, list[np.ndarray]]:
-        """`(loss, scores, gradients)` of a checked batch: the one forward and backward pass there is."""
-        traces = self._trace(x, dropouts)
-        value, dy = losses.value_and_gradient(loss, traces[-1].y, y, weight, function)
-        gradients: list[np.ndarray] = []
-        for k in reversed(range(len(self.layers))):
-            dy, dw, db = self.layers[k].backward(dy, traces[k], dropouts[k + 1], need_dx=k > 0)
-            gradients[:0] = (dw, db)
-        return value, traces[-1].y, gradients
+        return layers.forward(self.layers, x, dropouts or self._dropouts(None))
 
     def fit(self, x: Any, y: Any, *, loss: str | losses.Loss = "softmax_cross_entropy", optimizer: str | Optimizer = "adam",
             schedule: Schedule | None = None, epochs: int = 20, batch_size: int = 128, validation_data: tuple[Any, Any] | None = None,
-            early_stopping: EarlyStopping | None = None, callbacks: Sequence[Callable[..., Any]] = (), progress: bool = False,
-            sample_weight: Any = None, shuffle: bool = True, seed: int | None = None) -> History:
-        """Train by a fresh `Trainer` and return the history; see `Trainer` and `Trainer.fit` for the arguments."""
+            early_stopping: EarlyStopping | None = None, callbacks: Sequence[Callable[..., Any] | Every] = (), progress: bool = False,
+            sample_weight: Any = None, class_weight: Any = None, shuffle: bool = True, seed: int | None = None, accumulate: int = 1,
+            time_limit: float | None = None, clip_value: float | None = None, clip_norm: float | None = None,
+            max_norm: float | None = None, average: EMA | None = None, preprocessing: Standardizer | None = None) -> History:
+        """Train by a fresh `Trainer` and return the history; see `Trainer` and `Trainer.fit` for the arguments.
+
+        With `average` the net ends with its own weights, as without; callbacks reach the average by `trainer.averaged()`, and who wants
+        it at the end makes the `Trainer` and keeps it.
+        """
         from .trainer import Trainer
 
-        trainer = Trainer(self, loss=loss, optimizer=optimizer, schedule=schedule, seed=seed)
+        trainer = Trainer(self, loss, optimizer, schedule, seed, clip_value=clip_value, clip_norm=clip_norm, max_norm=max_norm,
+                          average=average, preprocessing=preprocessing)
         return trainer.fit(x, y, epochs=epochs, batch_size=batch_size, validation_data=validation_data, early_stopping=early_stopping,
-                           callbacks=callbacks, progress=progress, sample_weight=sample_weight, shuffle=shuffle)
+                           callbacks=callbacks, progress=progress, sample_weight=sample_weight, class_weight=class_weight,
+                           shuffle=shuffle, accumulate=accumulate, time_limit=time_limit)
 
     def save(self, path: str | os.PathLike[str], metadata: dict[str, Any] | None = None) -> None:
         """`fastnn.io.save`: the net and JSON-able `metadata` into a `.npz` or `.safetensors` file."""

@@ -2,13 +2,13 @@
 
 An optimizer owns no arrays. `state(param)` gives the zero arrays that belong to one parameter, and `update` writes parameter and state.
 The recurrences, the place of `eps` and the bias correction are those of the kernels in `fastnn.reference`. Weight decay is L2: the
-gradient becomes `grad + weight_decay * param` (weights only, the trainer leaves biases alone); `Adam(decoupled=True)` is AdamW.
+gradient becomes `grad + weight_decay * param` (for weights, and for biases where `decay_biases`); `Adam(decoupled=True)` is AdamW.
 """
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import KW_ONLY, asdict, dataclass, fields
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -28,11 +28,12 @@ _RANGES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What every optimizer has: `learning_rate >= 0`, `weight_decay >= 0`, and `slots` state arrays a parameter."""
+    """What every optimizer has: `learning_rate >= 0`, `weight_decay >= 0`, `decay_biases`, and `slots` state arrays a parameter."""
 
     learning_rate: float = 0.01
     _: KW_ONLY
     weight_decay: float = 0.0
+    decay_biases: bool = False
     slots: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
@@ -58,6 +59,25 @@ class Optimizer:
         """
         raise NotImplementedError
 
+    @property
+    def kernel(self) -> str:
+        """The update operation: `"sgd"`, `"momentum"`, `"nesterov"`, `"adagrad"`, `"rmsprop"` or `"adam"`."""
+        return type(self).__name__.lower()
+
+    def scalars(self, rates: np.ndarray, first_step: int, weight_decay: float) -> np.ndarray:
+        """The numbers that `kernel` takes besides arrays, a row an update, float64 `(updates, k)` in the order of `csrc/fastnn.h`.
+
+        `rates` are the learning rates of the updates that follow `first_step` finished ones. A row has the bits that `update` works out.
+        """
+        columns = self._columns(rates, first_step, weight_decay)
+        rows = np.empty((len(rates), len(columns)))
+        for k, column in enumerate(columns):
+            rows[:, k] = column
+        return rows
+
+    def _columns(self, rates: np.ndarray, first_step: int, weight_decay: float) -> tuple[Any, ...]:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
@@ -67,6 +87,9 @@ class SGD(Optimizer):
 
     def update(self, param, grad, state, step, learning_rate, weight_decay):
         kernels.sgd_update(param, grad, learning_rate=learning_rate, weight_decay=weight_decay)
+
+    def _columns(self, rates, first_step, weight_decay):
+        return weight_decay, rates
 
 
 @dataclass(frozen=True)
@@ -83,6 +106,13 @@ class Momentum(Optimizer):
         kernels.momentum_update(param, grad, *state, learning_rate=learning_rate, momentum=self.momentum, nesterov=self.nesterov,
                                 weight_decay=weight_decay)
 
+    @property
+    def kernel(self) -> str:
+        return "nesterov" if self.nesterov else "momentum"
+
+    def _columns(self, rates, first_step, weight_decay):
+        return weight_decay, rates, self.momentum
+
 
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
@@ -95,6 +125,9 @@ class AdaGrad(Optimizer):
 
     def update(self, param, grad, state, step, learning_rate, weight_decay):
         kernels.adagrad_update(param, grad, *state, learning_rate=learning_rate, eps=self.eps, weight_decay=weight_decay)
+
+    def _columns(self, rates, first_step, weight_decay):
+        return weight_decay, rates, self.eps
 
 
 @dataclass(frozen=True)
@@ -111,6 +144,9 @@ class RMSProp(Optimizer):
     def update(self, param, grad, state, step, learning_rate, weight_decay):
         kernels.rmsprop_update(param, grad, *state, learning_rate=learning_rate, decay_rate=self.decay_rate, eps=self.eps,
                                weight_decay=weight_decay)
+
+    def _columns(self, rates, first_step, weight_decay):
+        return weight_decay, rates, self.eps, self.decay_rate, 1.0 - self.decay_rate
 
 
 @dataclass(frozen=True)
@@ -131,6 +167,18 @@ class Adam(Optimizer):
         kernels.adam_update(param, grad, *state, step, learning_rate=learning_rate, beta1=self.beta1, beta2=self.beta2, eps=self.eps,
                             bias_correction=self.bias_correction, weight_decay=weight_decay, decoupled=self.decoupled)
 
+    def _columns(self, rates, first_step, weight_decay):
+        eps: Any = self.eps
+        corrected = rates
+        if self.bias_correction:
+            # Python's power is the C library's, like the kernel's; NumPy's may round differently.
+            steps = range(first_step + 1, first_step + len(rates) + 1)
+            root = np.sqrt(1.0 - np.array([self.beta2**step for step in steps]))
+            corrected = rates * root / (1.0 - np.array([self.beta1**step for step in steps]))
+            eps = eps * root
+        decay, shrink = (0.0, 1.0 - rates * weight_decay) if self.decoupled else (weight_decay, 1.0)
+        return decay, corrected, eps, self.beta1, 1.0 - self.beta1, self.beta2, 1.0 - self.beta2, shrink
+
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in (SGD, Momentum, AdaGrad, RMSProp, Adam)}
 
@@ -139,8 +187,18 @@ def get(optimizer: str | Optimizer, function: str = "optimizers.get") -> Optimiz
     """Return the optimizer of that name with its defaults, or `optimizer` itself; else raise."""
     if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
         return OPTIMIZERS[optimizer]()
-    if not isinstance(optimizer, Optimizer):
+    if type(optimizer) not in OPTIMIZERS.values():
         kind = ValueError if isinstance(optimizer, str) else TypeError
         expected = f"an optimizer such as Adam(learning_rate=0.001), or one of {', '.join(OPTIMIZERS)}"
         raise checks.fail(kind, function, "optimizer", "be an optimizer", expected, repr(optimizer))
-    return optimizer
+    return cast(Optimizer, optimizer)
+
+
+def to_config(optimizer: Optimizer) -> dict[str, Any]:
+    """JSON-able description."""
+    return {"name": type(optimizer).__name__.lower(), **asdict(optimizer)}
+
+
+def from_config(config: dict[str, Any]) -> Optimizer:
+    """The optimizer that `to_config` described."""
+    return OPTIMIZERS[config["name"]](**{key: value for key, value in config.items() if key != "name"})

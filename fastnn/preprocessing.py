@@ -54,6 +54,11 @@ class Standardizer:
         """`fit(x).transform(x, dtype)`."""
         return self.fit(x).transform(x, dtype)
 
+    def scaling(self, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+        """`(mean, 1 / std)` rounded to `dtype`, for `standardised`."""
+        mean, std = self._statistics("Standardizer.scaling")
+        return mean.astype(dtype), (1.0 / std).astype(dtype)
+
     def inverse_transform(self, x: Any, dtype: Any = None) -> np.ndarray:
         """A new array `x * std + mean`, with the dtypes of `transform`."""
         mean, std = self._statistics("Standardizer.inverse_transform")
@@ -83,6 +88,14 @@ class Standardizer:
         if self.mean is None or self.std is None:
             raise checks.fail(ValueError, function, "self", "be fitted first", "a call of fit before", "no statistics")
         return self.mean, self.std
+
+
+def standardised(x: np.ndarray, mean: np.ndarray, inverse_std: np.ndarray) -> np.ndarray:
+    """`(x - mean) * inverse_std`, each operation rounded in the one dtype of the arrays: what a net with preprocessing computes."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = x - mean
+        result *= inverse_std
+    return result
 
 
 def _rows(function: str, x: Any, width: int | None) -> np.ndarray:

@@ -10,7 +10,7 @@ The trainer asks for the rates of a whole epoch in advance: `rates(learning_rate
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -220,3 +220,27 @@ class ReduceOnPlateau(Schedule):
 
     def multipliers(self, steps: np.ndarray, epoch: int, state: PlateauState) -> np.ndarray:
         return np.full(len(steps), self.multiplier(state))
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    kind.__name__: kind for kind in (Schedule, StepDecay, ExponentialDecay, InverseTimeDecay, CosineDecay, Warmup, ReduceOnPlateau)
+}
+
+
+def to_config(schedule: Schedule) -> dict[str, Any] | None:
+    """JSON-able description of a schedule of this module; None for one that is, or holds, a user's own."""
+    if type(schedule) not in SCHEDULES.values():
+        return None
+    values = {field.name: getattr(schedule, field.name) for field in fields(schedule)}
+    for name, value in values.items():
+        if isinstance(value, Schedule):
+            values[name] = to_config(value)
+            if values[name] is None:
+                return None
+    return {"name": type(schedule).__name__, **values}
+
+
+def from_config(config: dict[str, Any]) -> Schedule:
+    """The schedule that `to_config` described."""
+    values = {key: from_config(value) if isinstance(value, dict) else value for key, value in config.items() if key != "name"}
+    return SCHEDULES[config["name"]](**values)

@@ -21,11 +21,11 @@ GENERATED = "_core.c"
 
 # From the ground up. A module imports from its own floor and from those below.
 FLOORS = (
-    {"checks", "_core"},
+    {"checks", "plan", "_core"},
     {"ops", "reference", "arrays", "_config", "_threadpools"},
     {"backend"},
     {"init", "preprocessing", "losses", "optimizers", "schedules", "layers", "text", "model", "trainer", "callbacks", "history",
-     "io", "export"},
+     "io", "export", "averaging", "checkpoint", "divergence", "interrupts", "loop"},
     {"__init__", "__main__", "cli", "cli_train", "sklearn", "search", "ensemble", "gradcheck", "diagnostics", "second_order", "plots",
      "datasets", "data", "table", "tabular", "benchmark"},
 )
