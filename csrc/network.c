@@ -1,77 +1,26 @@
 #define _GNU_SOURCE /* the C11 flag hides POSIX otherwise */
-#include "network.h"
+#include "network_parts.h"
 
-#include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "gemm.h"
 #include "pool.h"
 
 enum {
-    ALIGNMENT = 64,
     WIDE_BYTES = 2048,  /* rows from this length on are kept an odd number of cache lines apart */
-    PIECE = 256,        /* elements that are measured together */
     FEW_ROWS = 32,      /* plans of so many rows may take more workspace than those of many */
     GATHERED_A_THREAD = 20000, /* elements to gather that are worth a second thread */
-    AHEAD = 4           /* rows of parameters that are fetched before their turn: too far apart for the hardware to foresee */
-};
-
-struct layer {
-    ptrdiff_t i, o;
-    enum fnn_activation activation;
-    struct network_arrays {
-        char *param, *average, *state[2];
-    } weight, bias;
-    struct fnn_dropout drop;        /* of its output */
-    struct fnn_matrix y, active, dz; /* output, output before dropout, gradient before the activation */
-    struct fnn_product forward, input, gradient;
-    struct fnn_gating gating;
-    char *db, *dw;                  /* sums over the batch; dw NULL when gradients never meet memory */
-    double *squares, *moves;        /* a column each, of gradients and of changes */
-    struct fnn_network *network;
-};
-
-struct fnn_network {
-    enum fnn_dtype dtype;
-    ptrdiff_t size, layers, slots;
-    const struct fnn_real_kernels *kernels;
-    int threads;
-    double slope, margin, clip_value, clip_norm, max_norm, average;
-    enum fnn_loss loss;
-    enum fnn_map update;
-    int averaged, stored; /* running averages are kept; gradients meet memory */
-    const char *mean, *inverse_std;
-    struct fnn_dropout drop_inputs;
-
-    char *arena;
-    size_t arena_bytes;
-    ptrdiff_t capacity, planned; /* rows that fit, rows that the plans are for */
-    int measuring;               /* and whether for an update that is measured */
-    struct fnn_matrix gathered, x; /* room for gathered rows; the input of the first layer, which may be the caller's data */
-    int64_t *labels;
-    char *dense, *weights, *factors, *workspace;
-    double *sums;
-    struct fnn_loss_rows batch; /* of the last forward pass, scores and targets */
-
-    /* Of the update under way. */
-    const double *scalars, *bias_scalars;
-    double clip_factor;
-    atomic_int unsafe; /* a gradient is not finite */
-    struct fnn_statistics statistics;
-    struct layer layer[];
 };
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-static size_t rounded_up(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
-static struct layer *last_layer(struct fnn_network *net) { return &net->layer[net->layers - 1]; }
+static size_t rounded_up(size_t bytes) { return (bytes + FNN_LINE - 1) / FNN_LINE * FNN_LINE; }
+static struct fnn_layer *last_layer(struct fnn_network *net) { return &net->layer[net->layers - 1]; }
 
 static ptrdiff_t stride_of(const struct fnn_network *net, ptrdiff_t columns)
 {
-    const ptrdiff_t line = ALIGNMENT / net->size, lines = (columns + line - 1) / line;
+    const ptrdiff_t line = FNN_LINE / net->size, lines = (columns + line - 1) / line;
     return columns * net->size < WIDE_BYTES ? columns : (lines | 1) * line;
 }
 
@@ -89,14 +38,14 @@ struct fnn_network *fnn_network_new(const struct fnn_network_plan *plan)
         .statistics = {.gradient_norm = NAN, .update_ratio = NAN},
     };
     for (int k = 0; k < plan->layers; k++) {
-        struct layer *layer = &net->layer[k];
+        struct fnn_layer *layer = &net->layer[k];
         const int last = k == plan->layers - 1;
         layer->network = net;
         layer->i = plan->sizes[k];
         layer->o = plan->sizes[k + 1];
         layer->activation = last ? FNN_LINEAR : plan->activation;
         layer->drop = (struct fnn_dropout){plan->seed, 0, last ? 65536 : plan->thresholds[k + 1]};
-        struct network_arrays *arrays[] = {&layer->weight, &layer->bias};
+        struct fnn_parameter *arrays[] = {&layer->weight, &layer->bias};
         for (int a = 0; a < 2; a++) {
             arrays[a]->param = plan->parameters[2 * k + a];
             arrays[a]->average = plan->averages ? plan->averages[2 * k + a] : NULL;
@@ -115,8 +64,6 @@ void fnn_network_free(struct fnn_network *net)
 size_t fnn_network_bytes(const struct fnn_network *net) { return net->arena_bytes; }
 struct fnn_statistics *fnn_network_statistics(struct fnn_network *net) { return &net->statistics; }
 
-static void take_finished_part(void *context, const struct fnn_matrix *part, ptrdiff_t row, ptrdiff_t column);
-
 /* Points every buffer of `rows` rows into the arena, or only adds up their bytes when that is NULL. */
 static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
 {
@@ -127,7 +74,7 @@ static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
     net->gathered = (struct fnn_matrix){NULL, rows, net->layer[0].i, stride_of(net, net->layer[0].i), 1};
     net->gathered.data = TAKE(rows * net->gathered.row_stride * size);
     for (ptrdiff_t k = 0; k < net->layers; k++) {
-        struct layer *layer = &net->layer[k];
+        struct fnn_layer *layer = &net->layer[k];
         const ptrdiff_t stride = stride_of(net, layer->o);
         const int curved = layer->activation > FNN_RELU && layer->drop.threshold < 65536;
         layer->y = layer->active = layer->dz = (struct fnn_matrix){NULL, rows, layer->o, stride, 1};
@@ -157,7 +104,7 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
     net->planned = rows;
     net->measuring = measuring;
     for (ptrdiff_t k = 0; k < net->layers; k++) {
-        struct layer *layer = &net->layer[k];
+        struct fnn_layer *layer = &net->layer[k];
         const struct fnn_matrix weight = {layer->weight.param, layer->i, layer->o, layer->o, 1};
         struct fnn_matrix x = k == 0 ? net->gathered : net->layer[k - 1].y;
         x.rows = layer->y.rows = layer->active.rows = layer->dz.rows = rows;
@@ -179,7 +126,7 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
             .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = fnn_transposed(x), .b = layer->dz,
             .split = net->measuring ? FNN_WHOLE_COLUMNS : layer->o * net->size <= WIDE_BYTES ? FNN_ROWS_FIRST : FNN_COLUMNS_FIRST,
             .y = {layer->dw, layer->i, layer->o, layer->o, 1}};
-        if (!net->stored) layer->gradient.finish = (struct fnn_finish){take_finished_part, layer};
+        if (!net->stored) layer->gradient.finish = (struct fnn_finish){fnn_take_gradient, layer};
         const size_t bytes[] = {fnn_product_plan(&layer->forward), fnn_product_plan(&layer->gradient), fnn_gating_plan(&layer->gating),
                                 k > 0 ? fnn_product_plan(&layer->input) : 0};
         for (int b = 0; b < 4; b++) most = bytes[b] > most ? bytes[b] : most;
@@ -204,7 +151,7 @@ size_t fnn_network_reserve(struct fnn_network *net, ptrdiff_t rows, int store)
             const size_t bytes = plan_products(net, few, measuring);
             workspace = bytes > workspace ? bytes : workspace;
         }
-    char *arena = aligned_alloc(ALIGNMENT, fixed + workspace);
+    char *arena = aligned_alloc(FNN_LINE, fixed + workspace);
     if (!arena) { /* as it was */
         net->capacity = before.capacity;
         net->stored = before.stored;
@@ -250,7 +197,7 @@ static void gather_part(void *context, int task)
 /* Brings rows start .. start + n into the first layer's reach; rows that need no change are left where they are. */
 static void gather(struct fnn_network *net, const struct fnn_rows *rows, ptrdiff_t start, ptrdiff_t n, ptrdiff_t row)
 {
-    struct layer *first = &net->layer[0];
+    struct fnn_layer *first = &net->layer[0];
     const int in_place = !rows->order && !rows->bytes && !net->mean && net->drop_inputs.threshold == 65536;
     net->x = net->gathered;
     net->x.rows = n;
@@ -314,7 +261,7 @@ static void forward(struct fnn_network *net, ptrdiff_t row)
 {
     static const enum fnn_map maps[] = {[FNN_LEAKY] = FNN_LEAKY_FORWARD, [FNN_TANH] = FNN_TANH_FORWARD, [FNN_SIGMOID] = FNN_SIGMOID_FORWARD};
     for (ptrdiff_t k = 0; k < net->layers; k++) {
-        struct layer *layer = &net->layer[k];
+        struct fnn_layer *layer = &net->layer[k];
         layer->forward.dropout_row = row;
         fnn_product_run(&layer->forward, net->workspace);
         if (layer->activation <= FNN_RELU) continue;
@@ -329,7 +276,7 @@ static void backward(struct fnn_network *net, ptrdiff_t row)
 {
     static const enum fnn_map maps[] = {[FNN_LEAKY] = FNN_LEAKY_BACKWARD, [FNN_TANH] = FNN_TANH_BACKWARD, [FNN_SIGMOID] = FNN_SIGMOID_BACKWARD};
     for (ptrdiff_t k = net->layers - 1; k >= 0; k--) {
-        struct layer *layer = &net->layer[k];
+        struct fnn_layer *layer = &net->layer[k];
         if (layer->activation != FNN_RELU && layer->drop.threshold < 65536)
             fnn_dropout_rows(net->dtype, &layer->dz, &layer->dz, &layer->drop, row);
         if (layer->activation > FNN_RELU)
@@ -345,190 +292,11 @@ static void clear_bias_gradients(struct fnn_network *net)
     for (ptrdiff_t k = 0; k < net->layers; k++) memset(net->layer[k].db, 0, (size_t)(net->layer[k].o * net->size));
 }
 
-/* ------------------------------------------------------------------------------------------------------------------ update */
-
-/* n neighbouring elements of a parameter from `offset` on; `gradient` is the caller's scratch. */
-static void update_span(const struct fnn_network *net, const struct network_arrays *arrays, ptrdiff_t n, ptrdiff_t offset, void *gradient,
-                        const double *scalars, int average)
-{
-    const ptrdiff_t at = offset * net->size;
-    if (net->clip_value < INFINITY || net->clip_factor != 1.0)
-        net->kernels->map[FNN_CLIP](n, (void *[]){gradient, gradient}, (double[]){net->clip_factor, net->clip_value});
-    net->kernels->map[net->update](n, (void *[]){arrays->param + at, gradient, arrays->state[0] + at, arrays->state[1] + at}, scalars);
-    if (average) net->kernels->map[FNN_AVERAGE](n, (void *[]){arrays->param + at, arrays->average + at}, (double[]){1.0 - net->average});
-}
-
-static void prefetch_row(const struct fnn_network *net, const struct network_arrays *arrays, ptrdiff_t offset, ptrdiff_t columns)
-{
-    for (ptrdiff_t at = offset * net->size; at < (offset + columns) * net->size; at += ALIGNMENT) {
-        __builtin_prefetch(arrays->param + at, 1);
-        for (ptrdiff_t s = 0; s < net->slots; s++) __builtin_prefetch(arrays->state[s] + at, 1);
-    }
-}
-
-/* A finished part of a layer's weight gradient: looked at, or measured and used, while it is in cache. */
-static void take_finished_part(void *context, const struct fnn_matrix *part, ptrdiff_t row, ptrdiff_t column)
-{
-    struct layer *layer = context;
-    struct fnn_network *net = layer->network;
-    const int average = net->averaged && !(net->max_norm < INFINITY);
-    ptrdiff_t rows = part->rows, columns = part->columns;
-    if (columns == layer->o && part->row_stride == columns && !net->measuring) {
-        columns *= rows;
-        rows = 1;
-    }
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        char *gradient = (char *)part->data + r * part->row_stride * net->size;
-        const ptrdiff_t offset = (row + r) * layer->o + column;
-        if (net->scalars && r + AHEAD < rows) prefetch_row(net, &layer->weight, offset + AHEAD * layer->o, columns);
-        if (!net->scalars) {
-            if (!(net->kernels->magnitude(columns, gradient) < INFINITY)) atomic_store_explicit(&net->unsafe, 1, memory_order_relaxed);
-        } else if (!net->measuring) {
-            update_span(net, &layer->weight, columns, offset, gradient, net->scalars, average);
-        } else {
-            for (ptrdiff_t c = 0; c < columns; c += PIECE) {
-                const ptrdiff_t n = smaller(PIECE, columns - c);
-                const char *param = layer->weight.param + (offset + c) * net->size;
-                double before[PIECE];
-                memcpy(before, param, (size_t)(n * net->size));
-                net->kernels->add_squares(n, gradient + c * net->size, layer->squares + column + c);
-                update_span(net, &layer->weight, n, offset + c, gradient + c * net->size, net->scalars, average);
-                net->kernels->add_moves(n, before, param, layer->moves + column + c);
-            }
-        }
-    }
-}
-
-/* A task is given whole columns, so that what is summed down a column does not depend on how many tasks there are. */
-static void columns_of(const struct layer *layer, int task, int tasks, ptrdiff_t *first, ptrdiff_t *end)
-{
-    const ptrdiff_t unit = 64, units = (layer->o + unit - 1) / unit;
-    *first = smaller(layer->o, unit * (units * task / tasks));
-    *end = smaller(layer->o, unit * (units * (task + 1) / tasks));
-}
-
-static void take_stored_part(void *context, int task)
-{
-    struct layer *layer = context;
-    ptrdiff_t first, end;
-    columns_of(layer, task, layer->network->threads, &first, &end);
-    struct fnn_matrix part = {layer->dw + first * layer->network->size, layer->i, end - first, layer->o, 1};
-    if (first < end) take_finished_part(layer, &part, 0, first);
-}
-
-static void limit_part(void *context, int task)
-{
-    struct layer *layer = context;
-    struct fnn_network *net = layer->network;
-    const ptrdiff_t size = net->size;
-    ptrdiff_t first, end;
-    columns_of(layer, task, net->threads, &first, &end);
-    char *factors = net->factors + first * size;
-    memset(factors, 0, (size_t)((end - first) * size));
-    for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_column_squares(end - first, layer->weight.param + (r * layer->o + first) * size, factors);
-    net->kernels->column_factors(end - first, net->max_norm, factors);
-    for (ptrdiff_t r = 0; r < layer->i; r++) {
-        const ptrdiff_t at = (r * layer->o + first) * size;
-        net->kernels->scale_columns(end - first, factors, layer->weight.param + at);
-        if (net->averaged)
-            net->kernels->map[FNN_AVERAGE](end - first, (void *[]){layer->weight.param + at, layer->weight.average + at}, (double[]){1.0 - net->average});
-    }
-}
-
-static int all_finite(const struct fnn_network *net, ptrdiff_t n, const void *x) { return net->kernels->magnitude(n, x) < INFINITY; }
-
-static double magnitude_of(const struct fnn_network *net, const struct fnn_matrix *m)
-{
-    double most = 0.0;
-    for (ptrdiff_t r = 0; r < m->rows; r++) {
-        const double here = net->kernels->magnitude(m->columns, (const char *)m->data + r * m->row_stride * net->size);
-        most = here > most ? here : most;
-    }
-    return most;
-}
-
-/* Whether no sum of products of the inputs and the gradients of a layer can leave the range of numbers. */
-static int certainly_finite(const struct fnn_network *net)
-{
-    const double most = net->dtype == FNN_F32 ? 1e38 : 1e307;
-    for (ptrdiff_t k = 0; k < net->layers; k++) {
-        const struct layer *layer = &net->layer[k];
-        const double x = magnitude_of(net, k == 0 ? &net->x : &net->layer[k - 1].y), dz = magnitude_of(net, &layer->dz);
-        if (!((double)layer->dz.rows * dz * (x > 1.0 ? x : 1.0) < most)) return 0;
-    }
-    return 1;
-}
-
-/* Whether all gradients are finite: by bounds, and where those do not tell, by working them out. */
-static int gradients_finite(struct fnn_network *net)
-{
-    for (ptrdiff_t k = 0; k < net->layers; k++) {
-        const struct layer *layer = &net->layer[k];
-        if (!all_finite(net, layer->o, layer->db) || (net->stored && !all_finite(net, layer->i * layer->o, layer->dw))) return 0;
-    }
-    if (net->stored || certainly_finite(net)) return 1;
-    net->scalars = NULL; /* only look */
-    atomic_store(&net->unsafe, 0);
-    for (ptrdiff_t k = 0; k < net->layers; k++) fnn_product_run(&net->layer[k].gradient, net->workspace);
-    return !atomic_load(&net->unsafe);
-}
-
-static double norm_of_gradients(struct fnn_network *net)
-{
-    double total = 0.0;
-    for (ptrdiff_t k = 0; k < net->layers; k++) {
-        struct layer *layer = &net->layer[k];
-        for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = 0.0;
-        for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_squares(layer->o, layer->dw + r * layer->o * net->size, layer->squares);
-        net->kernels->add_squares(layer->o, layer->db, layer->squares);
-        for (ptrdiff_t c = 0; c < layer->o; c++) total += layer->squares[c];
-    }
-    return sqrt(total);
-}
-
-/* Applies the gradients of the batch; 0, and nothing written, where one is not finite. */
-static int update(struct fnn_network *net, const double *scalars, const double *bias_scalars, int measure)
-{
-    double squares = 0.0, moves = 0.0, sizes = 0.0;
-    if (!gradients_finite(net)) return 0;
-    net->scalars = scalars;
-    net->clip_factor = 1.0;
-    if (net->clip_norm < INFINITY) {
-        const double norm = norm_of_gradients(net);
-        if (norm > net->clip_norm) net->clip_factor = net->clip_norm / norm;
-        squares = norm * norm;
-    }
-    for (ptrdiff_t k = 0; k < net->layers; k++) {
-        struct layer *layer = &net->layer[k];
-        if (measure) {
-            for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = 0.0;
-            for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_squares(layer->o, layer->weight.param + r * layer->o * net->size, layer->squares);
-            for (ptrdiff_t c = 0; c < layer->o; c++) sizes += layer->squares[c];
-            for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = layer->moves[c] = 0.0;
-            net->kernels->add_squares(layer->o, layer->db, layer->squares);
-        }
-        if (net->stored) fnn_parallel(net->threads, take_stored_part, layer);
-        else fnn_product_run(&layer->gradient, net->workspace);
-        const int limited = net->max_norm < INFINITY;
-        update_span(net, &layer->bias, layer->o, 0, layer->db, bias_scalars, net->averaged);
-        if (limited) fnn_parallel(net->threads, limit_part, layer);
-        for (ptrdiff_t c = 0; c < layer->o && measure; c++) {
-            squares += net->clip_norm < INFINITY ? 0.0 : layer->squares[c];
-            moves += layer->moves[c];
-        }
-    }
-    if (measure) {
-        net->statistics.gradient_norm = sqrt(squares);
-        net->statistics.update_ratio = sizes > 0.0 ? sqrt(moves) / sqrt(sizes) : NAN;
-    }
-    return 1;
-}
-
 /* One batch, `micro` rows at a time: 1, or 0 where its loss or a gradient is not finite. */
 static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, const struct fnn_updates *updates, ptrdiff_t u, int measure)
 {
     const ptrdiff_t start = (updates->first + u) * updates->batch, n = smaller(updates->batch, rows->count - start);
-    struct layer *last = last_layer(net);
+    struct fnn_layer *last = last_layer(net);
     const double weight = total_weight(net, rows, start, n);
     double loss = 0.0, metric = 0.0;
     set_streams(net, updates->step + (uint64_t)u);
@@ -554,7 +322,7 @@ static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, con
             fnn_product_run(&net->layer[k].gradient, net->workspace);
         }
     }
-    if (!update(net, updates->scalars + u * updates->scalars_stride, updates->bias_scalars + u * updates->scalars_stride, measure)) return 0;
+    if (!fnn_update(net, updates->scalars + u * updates->scalars_stride, updates->bias_scalars + u * updates->scalars_stride, measure)) return 0;
     net->statistics.loss += loss * weight;
     net->statistics.weight += weight;
     net->statistics.metric += net->loss == FNN_L2 ? metric / (double)last->o : metric;
@@ -605,7 +373,7 @@ void fnn_network_run_members(int count, struct fnn_member *members, double secon
 void fnn_network_forward(struct fnn_network *net, const struct fnn_rows *rows, uint64_t step, ptrdiff_t row, void *scores)
 {
     const uint64_t saved = fnn_flush_begin();
-    const struct layer *last = last_layer(net);
+    const struct fnn_layer *last = last_layer(net);
     set_streams(net, step);
     if (net->planned != rows->count || net->measuring) plan_products(net, rows->count, 0);
     gather(net, rows, 0, rows->count, row);
@@ -618,7 +386,7 @@ void fnn_network_forward(struct fnn_network *net, const struct fnn_rows *rows, u
 int fnn_network_backward(struct fnn_network *net, const void *gradient, const double *scalars, const double *bias_scalars, int measure)
 {
     const uint64_t saved = fnn_flush_begin();
-    const struct layer *last = last_layer(net);
+    const struct fnn_layer *last = last_layer(net);
     const ptrdiff_t row = last->forward.dropout_row;
     if (net->measuring != measure) {
         const struct fnn_matrix x = net->x;
@@ -633,7 +401,7 @@ int fnn_network_backward(struct fnn_network *net, const void *gradient, const do
         net->layer[k].gradient.accumulate = 0;
         fnn_product_run(&net->layer[k].gradient, net->workspace);
     }
-    const int done = update(net, scalars, bias_scalars, measure);
+    const int done = fnn_update(net, scalars, bias_scalars, measure);
     fnn_flush_end(saved);
     return done;
 }

@@ -3,7 +3,7 @@
 from cpython.buffer cimport PyBUF_WRITABLE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, NAN
 
 from time import monotonic
 
@@ -78,6 +78,9 @@ cdef dict activations = {"linear": FNN_LINEAR, "relu": FNN_RELU, "leaky_relu": F
 cdef dict losses = {"softmax_cross_entropy": FNN_SOFTMAX, "l2": FNN_L2, "hinge": FNN_HINGE, None: FNN_LOSSES}
 cdef dict updates_by_name = {"sgd": FNN_SGD, "momentum": FNN_MOMENTUM, "nesterov": FNN_NESTEROV, "adagrad": FNN_ADAGRAD,
                              "rmsprop": FNN_RMSPROP, "adam": FNN_ADAM}
+
+
+cdef dict scalars_by_name = {"sgd": 2, "momentum": 3, "nesterov": 3, "adagrad": 3, "rmsprop": 5, "adam": 8}
 
 
 cdef void *address(str name, array, dtype, tuple shape, bint write) except NULL:
@@ -260,6 +263,72 @@ cdef class Engine:
         finally:
             self.busy = False
 
+    def step(self, x, y, scalars, bias_scalars, Py_ssize_t index, step):
+        """One update from a batch that needs no conversion, statistics left as they are: its mean loss, NaN where `failure` is set.
+
+        Row `index` of the scalars is used. None, and nothing done, for a batch that `run` has to see to.
+        """
+        cdef Py_buffer xs, ys, ws, bs
+        cdef fnn_rows rows
+        cdef fnn_updates job
+        cdef fnn_statistics kept
+        cdef fnn_statistics *statistics = fnn_network_statistics(self.network)
+        cdef Py_ssize_t i, width = scalars_of(self.plan.update)
+        cdef int held = 0, failed = 0
+        cdef bint fits = False
+        cdef double loss
+        if type(x) is not ndarray or type(y) is not ndarray or self.plan.loss == "l2":
+            return None
+        self.enter()
+        try:
+            PyObject_GetBuffer(x, &xs, PyBUF_FORMAT | PyBUF_STRIDES)
+            held = 1
+            PyObject_GetBuffer(y, &ys, PyBUF_FORMAT | PyBUF_STRIDES)
+            held = 2
+            PyObject_GetBuffer(scalars, &ws, PyBUF_FORMAT | PyBUF_STRIDES)
+            held = 3
+            PyObject_GetBuffer(bias_scalars, &bs, PyBUF_FORMAT | PyBUF_STRIDES)
+            held = 4
+            fits = (xs.ndim == 2 and xs.shape[1] == self.inputs and xs.shape[0] > 0 and PyBuffer_IsContiguous(&xs, c'C')
+                    and xs.itemsize == (4 if self.kind == FNN_F32 else 8) and xs.format[0] == (c'f' if self.kind == FNN_F32 else c'd')
+                    and ys.ndim == 1 and ys.shape[0] == xs.shape[0] and ys.itemsize == 8 and PyBuffer_IsContiguous(&ys, c'C')
+                    and (ys.format[0] == c'l' or ys.format[0] == c'q')
+                    and ws.ndim == 2 and bs.ndim == 2 and ws.shape[1] == width and bs.shape[1] == width
+                    and 0 <= index < ws.shape[0] and index < bs.shape[0] and ws.itemsize == 8 and bs.itemsize == 8
+                    and PyBuffer_IsContiguous(&ws, c'C') and PyBuffer_IsContiguous(&bs, c'C'))
+            if fits:
+                rows.labels = <const int64_t *>ys.buf
+                for i in range(ys.shape[0]):
+                    if not 0 <= rows.labels[i] < self.outputs:
+                        fits = False
+                        break
+            if not fits:
+                return None
+            rows.count, rows.x, rows.bytes, rows.x_stride = xs.shape[0], xs.buf, 0, xs.shape[1]
+            rows.dense, rows.weight, rows.order, rows.dense_stride = NULL, NULL, NULL, 0
+            job.batch = job.micro = xs.shape[0]
+            job.first, job.count, job.step, job.measure, job.scalars_stride = 0, 1, step, 0, width
+            job.scalars, job.bias_scalars = <const double *>ws.buf + index * width, <const double *>bs.buf + index * width
+            self.reserve(job.micro, False)
+            self.done, kept = 0, statistics[0]
+            statistics.loss = statistics.weight = 0.0
+            with nogil:
+                self.done = fnn_network_run(self.network, &rows, &job, 0.0, &failed)
+            loss = statistics.loss / statistics.weight if statistics.weight > 0.0 else 0.0
+            statistics[0] = kept
+            self.failure = failed != 0
+            return NAN if failed else loss
+        finally:
+            self.busy = False
+            if held > 0:
+                PyBuffer_Release(&xs)
+            if held > 1:
+                PyBuffer_Release(&ys)
+            if held > 2:
+                PyBuffer_Release(&ws)
+            if held > 3:
+                PyBuffer_Release(&bs)
+
     def forward(self, x, step, row=0):
         """See `fastnn.loop.Engine.forward`."""
         cdef fnn_rows rows
@@ -297,7 +366,7 @@ cdef class Engine:
 
 
 cdef Py_ssize_t scalars_of(str update):
-    return {"sgd": 2, "momentum": 3, "nesterov": 3, "adagrad": 3, "rmsprop": 5, "adam": 8}[update]
+    return scalars_by_name[update]
 
 
 def run_members(engines, rows, jobs, double deadline):

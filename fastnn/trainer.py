@@ -146,6 +146,10 @@ class Trainer:
     def step(self, x_batch: Any, y_batch: Any, sample_weight: Any = None) -> float:
         """One update from one batch; returns the mean loss before it. FloatingPointError, and no update, where that or a gradient is not
         finite."""
+        if sample_weight is None and self._cut is None and type(self._engine) is backend.engine:
+            loss = self._quick_step(x_batch, y_batch)
+            if loss is not None:
+                return loss
         data = self._samples("Trainer.step", x_batch, y_batch, sample_weight)
         engine = self._ready("Trainer.step", None)
         kept, before = engine.statistics, self.steps - self._first_step
@@ -157,6 +161,19 @@ class Trainer:
             if self._cut is not None:  # an epoch is under way around this step
                 engine.reset(kept)
                 self._first_step = self.steps - before
+
+    def _quick_step(self, x: Any, y: Any) -> float | None:
+        """`step` by one call, for a batch that is as the engine wants it; None for any other."""
+        if self.net.preprocessing is not self.preprocessing or (self.preprocessing and self.preprocessing.mean is not self._engine_mean):
+            return None
+        engine = self._engine
+        self._steps += engine.done
+        engine.done = 0
+        scalars = self._foresee(self._steps, 1, 256)
+        loss = engine.step(x, y, scalars.weights, scalars.biases, self._steps - scalars.first, self._steps)
+        if loss is not None and engine.failure:
+            raise self._diverged(Samples(x, y, None), slice(None))
+        return loss
 
     def epoch(self, x: Any, y: Any, batch_size: int = 128, sample_weight: Any = None, shuffle: bool = True, *,
               class_weight: Any = None, accumulate: int = 1) -> float:
@@ -345,15 +362,21 @@ class Trainer:
             raise checks.fail(ValueError, "Trainer", "schedule", "give finite learning rates", "rates of at least 0", repr(self.schedule))
         return rates
 
-    def _scalars(self, updates: int, ahead: int = 0) -> Scalars:
-        """Those of the next `updates` updates; worked out for `ahead` at once where single steps are to come."""
-        first, kept, optimizer = self.steps, self._ahead, self.optimizer
+    def _foresee(self, first: int, updates: int, ahead: int) -> Scalars:
+        """Those of at least `updates` updates from step `first` on; worked out for `ahead` at once where single steps are to come."""
+        kept, optimizer = self._ahead, self.optimizer
         if (kept is None or kept.optimizer is not optimizer or kept.state is not self._schedule_state or kept.epoch != self.epochs
                 or not kept.first <= first <= kept.first + len(kept.weights) - updates):
             rates, decay = self._rates(first, max(updates, ahead)), optimizer.weight_decay
             weights = optimizer.scalars(rates, first, decay)
             biases = weights if optimizer.decay_biases or decay == 0.0 else optimizer.scalars(rates, first, 0.0)
             self._ahead = kept = Scalars(first, weights, biases, self.epochs, optimizer, self._schedule_state)
+        return kept
+
+    def _scalars(self, updates: int, ahead: int = 0) -> Scalars:
+        """Those of the next `updates` updates."""
+        first = self.steps
+        kept = self._foresee(first, updates, ahead)
         rows = slice(first - kept.first, first - kept.first + updates)
         return kept._replace(first=first, weights=kept.weights[rows], biases=kept.biases[rows])
 

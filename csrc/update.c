@@ -1,0 +1,188 @@
+/* From gradients to new weights: the check that all are finite, clipping, the optimizer, limits, averages and measurements. */
+#include <string.h>
+
+#include "network_parts.h"
+#include "pool.h"
+
+enum {
+    PIECE = 256, /* elements that are measured together */
+    AHEAD = 4    /* rows of parameters that are fetched before their turn: too far apart for the hardware to foresee */
+};
+
+static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+/* n neighbouring elements of a parameter from `offset` on; `gradient` is the caller's scratch. */
+static void update_span(const struct fnn_network *net, const struct fnn_parameter *arrays, ptrdiff_t n, ptrdiff_t offset, void *gradient,
+                        const double *scalars, int average)
+{
+    const ptrdiff_t at = offset * net->size;
+    if (net->clip_value < INFINITY || net->clip_factor != 1.0)
+        net->kernels->map[FNN_CLIP](n, (void *[]){gradient, gradient}, (double[]){net->clip_factor, net->clip_value});
+    net->kernels->map[net->update](n, (void *[]){arrays->param + at, gradient, arrays->state[0] + at, arrays->state[1] + at}, scalars);
+    if (average) net->kernels->map[FNN_AVERAGE](n, (void *[]){arrays->param + at, arrays->average + at}, (double[]){1.0 - net->average});
+}
+
+static void prefetch_row(const struct fnn_network *net, const struct fnn_parameter *arrays, ptrdiff_t offset, ptrdiff_t columns)
+{
+    for (ptrdiff_t at = offset * net->size; at < (offset + columns) * net->size; at += FNN_LINE) {
+        __builtin_prefetch(arrays->param + at, 1);
+        for (ptrdiff_t s = 0; s < net->slots; s++) __builtin_prefetch(arrays->state[s] + at, 1);
+    }
+}
+
+/* Looked at, or measured and used. */
+void fnn_take_gradient(void *context, const struct fnn_matrix *part, ptrdiff_t row, ptrdiff_t column)
+{
+    struct fnn_layer *layer = context;
+    struct fnn_network *net = layer->network;
+    const int average = net->averaged && !(net->max_norm < INFINITY);
+    ptrdiff_t rows = part->rows, columns = part->columns;
+    if (columns == layer->o && part->row_stride == columns && !net->measuring) {
+        columns *= rows;
+        rows = 1;
+    }
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        char *gradient = (char *)part->data + r * part->row_stride * net->size;
+        const ptrdiff_t offset = (row + r) * layer->o + column;
+        if (net->scalars && r + AHEAD < rows) prefetch_row(net, &layer->weight, offset + AHEAD * layer->o, columns);
+        if (!net->scalars) {
+            if (!(net->kernels->magnitude(columns, gradient) < INFINITY)) atomic_store_explicit(&net->unsafe, 1, memory_order_relaxed);
+        } else if (!net->measuring) {
+            update_span(net, &layer->weight, columns, offset, gradient, net->scalars, average);
+        } else {
+            for (ptrdiff_t c = 0; c < columns; c += PIECE) {
+                const ptrdiff_t n = smaller(PIECE, columns - c);
+                const char *param = layer->weight.param + (offset + c) * net->size;
+                double before[PIECE];
+                memcpy(before, param, (size_t)(n * net->size));
+                net->kernels->add_squares(n, gradient + c * net->size, layer->squares + column + c);
+                update_span(net, &layer->weight, n, offset + c, gradient + c * net->size, net->scalars, average);
+                net->kernels->add_moves(n, before, param, layer->moves + column + c);
+            }
+        }
+    }
+}
+
+/* A task is given whole columns, so that what is summed down a column does not depend on how many tasks there are. */
+static void columns_of(const struct fnn_layer *layer, int task, int tasks, ptrdiff_t *first, ptrdiff_t *end)
+{
+    const ptrdiff_t unit = 64, units = (layer->o + unit - 1) / unit;
+    *first = smaller(layer->o, unit * (units * task / tasks));
+    *end = smaller(layer->o, unit * (units * (task + 1) / tasks));
+}
+
+static void take_stored_part(void *context, int task)
+{
+    struct fnn_layer *layer = context;
+    ptrdiff_t first, end;
+    columns_of(layer, task, layer->network->threads, &first, &end);
+    struct fnn_matrix part = {layer->dw + first * layer->network->size, layer->i, end - first, layer->o, 1};
+    if (first < end) fnn_take_gradient(layer, &part, 0, first);
+}
+
+static void limit_part(void *context, int task)
+{
+    struct fnn_layer *layer = context;
+    struct fnn_network *net = layer->network;
+    const ptrdiff_t size = net->size;
+    ptrdiff_t first, end;
+    columns_of(layer, task, net->threads, &first, &end);
+    char *factors = net->factors + first * size;
+    memset(factors, 0, (size_t)((end - first) * size));
+    for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_column_squares(end - first, layer->weight.param + (r * layer->o + first) * size, factors);
+    net->kernels->column_factors(end - first, net->max_norm, factors);
+    for (ptrdiff_t r = 0; r < layer->i; r++) {
+        const ptrdiff_t at = (r * layer->o + first) * size;
+        net->kernels->scale_columns(end - first, factors, layer->weight.param + at);
+        if (net->averaged)
+            net->kernels->map[FNN_AVERAGE](end - first, (void *[]){layer->weight.param + at, layer->weight.average + at}, (double[]){1.0 - net->average});
+    }
+}
+
+static int all_finite(const struct fnn_network *net, ptrdiff_t n, const void *x) { return net->kernels->magnitude(n, x) < INFINITY; }
+
+static double magnitude_of(const struct fnn_network *net, const struct fnn_matrix *m)
+{
+    double most = 0.0;
+    for (ptrdiff_t r = 0; r < m->rows; r++) {
+        const double here = net->kernels->magnitude(m->columns, (const char *)m->data + r * m->row_stride * net->size);
+        most = here > most ? here : most;
+    }
+    return most;
+}
+
+/* Whether no sum of products of the inputs and the gradients of a layer can leave the range of numbers. */
+static int certainly_finite(const struct fnn_network *net)
+{
+    const double most = net->dtype == FNN_F32 ? 1e38 : 1e307;
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        const struct fnn_layer *layer = &net->layer[k];
+        const double x = magnitude_of(net, k == 0 ? &net->x : &net->layer[k - 1].y), dz = magnitude_of(net, &layer->dz);
+        if (!((double)layer->dz.rows * dz * (x > 1.0 ? x : 1.0) < most)) return 0;
+    }
+    return 1;
+}
+
+/* Whether all gradients are finite: by bounds, and where those do not tell, by working them out. */
+static int gradients_finite(struct fnn_network *net)
+{
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        const struct fnn_layer *layer = &net->layer[k];
+        if (!all_finite(net, layer->o, layer->db) || (net->stored && !all_finite(net, layer->i * layer->o, layer->dw))) return 0;
+    }
+    if (net->stored || certainly_finite(net)) return 1;
+    net->scalars = NULL; /* only look */
+    atomic_store(&net->unsafe, 0);
+    for (ptrdiff_t k = 0; k < net->layers; k++) fnn_product_run(&net->layer[k].gradient, net->workspace);
+    return !atomic_load(&net->unsafe);
+}
+
+static double norm_of_gradients(struct fnn_network *net)
+{
+    double total = 0.0;
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        struct fnn_layer *layer = &net->layer[k];
+        for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = 0.0;
+        for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_squares(layer->o, layer->dw + r * layer->o * net->size, layer->squares);
+        net->kernels->add_squares(layer->o, layer->db, layer->squares);
+        for (ptrdiff_t c = 0; c < layer->o; c++) total += layer->squares[c];
+    }
+    return sqrt(total);
+}
+
+int fnn_update(struct fnn_network *net, const double *scalars, const double *bias_scalars, int measure)
+{
+    double squares = 0.0, moves = 0.0, sizes = 0.0;
+    if (!gradients_finite(net)) return 0;
+    net->scalars = scalars;
+    net->clip_factor = 1.0;
+    if (net->clip_norm < INFINITY) {
+        const double norm = norm_of_gradients(net);
+        if (norm > net->clip_norm) net->clip_factor = net->clip_norm / norm;
+        squares = norm * norm;
+    }
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        struct fnn_layer *layer = &net->layer[k];
+        if (measure) {
+            for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = 0.0;
+            for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_squares(layer->o, layer->weight.param + r * layer->o * net->size, layer->squares);
+            for (ptrdiff_t c = 0; c < layer->o; c++) sizes += layer->squares[c];
+            for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = layer->moves[c] = 0.0;
+            net->kernels->add_squares(layer->o, layer->db, layer->squares);
+        }
+        if (net->stored) fnn_parallel(net->threads, take_stored_part, layer);
+        else fnn_product_run(&layer->gradient, net->workspace);
+        const int limited = net->max_norm < INFINITY;
+        update_span(net, &layer->bias, layer->o, 0, layer->db, bias_scalars, net->averaged);
+        if (limited) fnn_parallel(net->threads, limit_part, layer);
+        for (ptrdiff_t c = 0; c < layer->o && measure; c++) {
+            squares += net->clip_norm < INFINITY ? 0.0 : layer->squares[c];
+            moves += layer->moves[c];
+        }
+    }
+    if (measure) {
+        net->statistics.gradient_norm = sqrt(squares);
+        net->statistics.update_ratio = sizes > 0.0 ? sqrt(moves) / sqrt(sizes) : NAN;
+    }
+    return 1;
+}
