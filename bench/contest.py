@@ -15,7 +15,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,14 +115,15 @@ class Contest:
                     continue
                 peer = self.peer(competitor, count)
                 answer = peer.prepare(case, self.effort.seconds)
+                peer.settle()
                 if "refused" not in answer:
                     ready[count, competitor.name] = (peer, answer, self._chunks(answer["seconds"]))
         self._check(case, ready)
         times: dict[tuple[int, str], list[list[float]]] = {key: [] for key in ready}
         for _ in range(self.effort.rounds):
             for key, (peer, _, chunks) in ready.items():
-                time.sleep(bench.PAUSE)
                 times[key].append(peer.chunks(chunks))
+                peer.settle()
         results: dict[int, dict[str, dict[str, Any]]] = {}
         for (count, name), (_, answer, _) in ready.items():
             results.setdefault(count, {})[name] = {**figures(times[count, name]), "form": answer["form"]}

@@ -56,9 +56,18 @@ class Peer:
         self.calls = answer.get("calls", 0)
         return answer
 
+    def begin(self, case: Training) -> None:
+        """Set up the case's first form and train nothing yet; a call is one chunk."""
+        self._ask({"begin": {type(case).__name__: asdict(case)}})
+        self.calls = 1
+
     def chunks(self, count: int) -> list[float]:
         """Seconds a call in each of `count` chunks, one right after another."""
         return self._ask({"calls": self.calls, "chunks": count})["seconds"]
+
+    def settle(self) -> None:
+        """Return when the process's idle threads sleep."""
+        self._ask({"settle": True})
 
     def tell(self, what: str) -> Any:
         """What the prepared work's method of that name returns."""

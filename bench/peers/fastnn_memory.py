@@ -25,7 +25,7 @@ def resident(field: str) -> int:
 
 
 class Memory:
-    """A call is an epoch. A small network is trained first, so that code, threads and Python's own objects are there when counting starts."""
+    """A call is an epoch. A small network is trained first, so that code, threads and Python's objects are there when counting starts."""
 
     def __init__(self, case: Training) -> None:
         Work(replace(case, sizes=(8, 8, 8), batch=8, samples=16))()

@@ -1,5 +1,5 @@
-"""JAX trains: a jitted step whose weights and moments are donated, or, where a call is an epoch, a jitted epoch that scans over its batches.
-Adam is written out. Arrays are on JAX's side before anything is timed."""
+"""JAX trains: a jitted step whose weights and moments are donated, or, where a call is an epoch, a jitted epoch that scans over its
+batches. Adam is written out. Arrays are on JAX's side before anything is timed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class Net:
     def __init__(self, case: Training) -> None:
         self.case = case
         start = [jnp.array(array) for array in weights(case)]
-        self.state = (start, [jnp.zeros_like(a) for a in start], [jnp.zeros_like(a) for a in start], jnp.float32(0), jax.random.key(case.seed))
+        m, v = ([jnp.zeros_like(array) for array in start] for _ in range(2))
+        self.state = (start, m, v, jnp.float32(0), jax.random.key(case.seed))
         self.rng = np.random.default_rng(case.seed)
         self.jitted = jax.jit(partial(train, case), donate_argnums=0)
         self.scores = jax.jit(lambda parameters, x: jnp.argmax(forward(parameters, x, 1.0, None), 1))

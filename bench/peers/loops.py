@@ -16,8 +16,8 @@ def labellings(labels: Sequence[Any]) -> itertools.chain[Any]:
 
 
 class Loop:
-    """A call does the case's work and returns its mean loss; `step(x, y)` is one update, and `permutation(n)` an order of rows as `x` and `y`
-    can be indexed by. `predict(x)`, of NumPy rows, is for `accuracy`."""
+    """A call does the case's work and returns its mean loss; `step(x, y)` is one update, and `permutation(n)` an order of rows as `x` and
+    `y` can be indexed by. `predict(x)`, of NumPy rows, is for `accuracy`."""
 
     def __init__(self, case: Training, step: Callable[[Any, Any], Any], x: Any, y: Any, permutation: Callable[[int], Any],
                  predict: Callable[[np.ndarray], np.ndarray]) -> None:  # fmt: skip

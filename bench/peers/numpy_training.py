@@ -41,7 +41,7 @@ class Network:
         self.passed = [np.empty(array.shape, bool) for array in self.activations]
         self.scratch = np.empty((2, PIECE), case.dtype)
         self.row_numbers = np.arange(case.batch)
-        self.rng = np.random.Generator(np.random.SFC64(case.seed))
+        self.rng = np.random.default_rng(case.seed)
         self.keep_prob, self.rate, self.dtype, self.steps = case.keep_prob, case.rate, np.dtype(case.dtype), 0
 
     def predict(self, x: np.ndarray) -> np.ndarray:

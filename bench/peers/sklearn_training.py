@@ -1,5 +1,5 @@
-"""scikit-learn trains: `MLPClassifier.partial_fit`, one pass over what it is given, whether that is a batch or all the rows (`fit` is the same
-loop, but would begin anew). It has no dropout."""
+"""scikit-learn trains: `MLPClassifier.partial_fit`, one pass over what it is given, whether that is a batch or all the rows (`fit` is the
+same loop, but would begin anew). It has no dropout."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""thinc trains: `chain` of its layers on `NumpyOps`, whose products are cython-blis's, on one thread; Adam without clipping, decay or averages,
-which the others do not do either."""
+"""thinc trains: `chain` of its layers on `NumpyOps`, whose products are cython-blis's, on one thread; Adam without clipping, decay or
+averages, which the others do not do either."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def loop(case: Training) -> Loop:
     model = chain(*(Relu(o, i, dropout=dropout) for i, o in hidden), Softmax(outputs, inputs))
     model.initialize()
     start = weights(case)
-    layers = [node for node in model.walk() if node.has_param("W")]
+    layers = [node for node in model.walk(order="dfs_pre") if node.has_param("W")]
     for layer, w, b in zip(layers, start[0::2], start[1::2]):
         layer.set_param("W", np.ascontiguousarray(w.T))
         layer.set_param("b", b)
