@@ -73,9 +73,9 @@ def plot_accuracy(path: Path, data: dict[str, Any], accuracies: Sequence[float])
     if names:
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            which("{x:g}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("{x:g}")
         axes.legend()
     axes.set_xlabel("seconds of training")
     axes.set_ylabel("per cent of MNIST's test digits named wrong")

@@ -123,6 +123,18 @@ def test_the_row_of_many_networks_waits_for_fit_many(load, monkeypatch):
     assert all(line.case.members == 1 for line in bench.table_rows(True))
 
 
+def test_networks_train_the_same_together_and_one_after_another(load, monkeypatch):
+    threads = []
+    monkeypatch.setattr(fastnn, "fit_many", lambda nets, x, y, **settings: [net.fit(x, y, **settings) for net in nets], raising=False)
+    monkeypatch.setattr(fastnn, "set_num_threads", threads.append)
+    case = step(load("training"), samples=32, members=3, epochs=2)
+    together, alone = load("peers.fastnn_training").prepare(case)["fit_many"](), load("peers.fastnn_one_by_one").prepare(case)
+    assert threads == [1]
+    assert case.probe(together) == case.probe(alone)
+    monkeypatch.delattr(fastnn, "fit_many")
+    assert load("peers.fastnn_training").prepare(case) == {}
+
+
 def test_rows_of_mnist_are_absent_with_a_sentence(load, monkeypatch, tmp_path):
     training, bench = load("training"), load("bench_training")
     monkeypatch.setattr(training, "MNIST", tmp_path / "data" / "mnist.npz")
@@ -172,7 +184,7 @@ def test_time_to_accuracy_is_the_median_over_seeds(load):
     def curve(name, seed, *points):
         return {"name": name, "seed": seed, "points": points}
 
-    curves = [curve("fastnn", seed, (1.0, 0.976), (2.0, 0.981 + 0.002 * (seed > 0))) for seed in range(3)]
+    curves = [curve("fastnn", seed, (1.0 - 0.5 * (seed == 0), 0.976), (2.0, 0.981 + 0.002 * (seed > 0))) for seed in range(3)]
     curves += [curve("PyTorch", seed, (4.0, 0.97), (8.0, 0.9751)) for seed in range(3)]
     _, own, other = accuracy.table(curves).splitlines()
     assert own.split() == ["fastnn", "1", "s", "2", "s", "2", "s", "1", "s", "98.30", "%"]
