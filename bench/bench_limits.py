@@ -25,7 +25,7 @@ from typing import Any
 
 import report
 from cases import Case
-from contest import COMPETITORS, FULL, QUICK, QUICK_LIMIT, THREADS, Contest, Peaks, machine, options, progress, write_json
+from contest import COMPETITORS, FULL, QUICK, QUICK_LIMIT, THREADS, Contest, Peaks, machine, options, progress, smoke, write_json
 
 SCALING = 1.95
 
@@ -118,17 +118,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.plot:
         report.plot_table(args.plot, data)
     if args.readme:
-        report.write_readme(args.readme, data)
+        report.write_readme(args.readme, report.START, report.readme_table(data))
 
 
 def bench_limits(request, capsys, tmp_path):
     """The rows as a part of `pytest bench`, with file, picture and README."""
-    files = {name: tmp_path / name for name in ("limits.json", "limits.png", "README.md")}
-    files["README.md"].write_text(f"{report.START}\n{report.END}\n", encoding="utf-8")
-    with capsys.disabled():
-        main([*(["--quick"] if request.config.getoption("--quick") else []), "--json", str(files["limits.json"]),
-              "--plot", str(files["limits.png"]), "--readme", str(files["README.md"])])  # fmt: skip
-    assert all(path.stat().st_size > 100 for path in files.values())
+    smoke(main, request, capsys, tmp_path, {"--json": "limits.json", "--plot": "limits.png", "--readme": "README.md"})
 
 
 if __name__ == "__main__":

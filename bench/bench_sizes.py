@@ -17,7 +17,7 @@ from typing import Any
 
 import report
 from cases import Case
-from contest import FASTNN, FULL, NUMPY, QUICK, QUICK_LIMIT, THREADS, Contest, Peaks, machine, options, progress, write_json
+from contest import FASTNN, FULL, NUMPY, QUICK, QUICK_LIMIT, THREADS, Contest, Peaks, machine, options, progress, smoke, write_json
 
 WIDTHS = (8, 12, 16, 23, 32, 33, 48, 63, 64, 65, 96, 100, 127, 128, 130, 192, 250, 256, 257, 384, 500, 512, 513, 700, 784, 1000, 1024, 1030,
           1536, 2000, 2048, 2050, 3000, 4000, 4096)  # fmt: skip
@@ -66,11 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def bench_sizes(request, capsys, tmp_path):
     """The widths as a part of `pytest bench`, with file and picture."""
-    files = {name: tmp_path / name for name in ("sizes.json", "sizes.png")}
-    with capsys.disabled():
-        main([*(["--quick"] if request.config.getoption("--quick") else []), "--json", str(files["sizes.json"]),
-              "--plot", str(files["sizes.png"])])  # fmt: skip
-    assert all(path.stat().st_size > 100 for path in files.values())
+    smoke(main, request, capsys, tmp_path, {"--json": "sizes.json", "--plot": "sizes.png"})
 
 
 if __name__ == "__main__":

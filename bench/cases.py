@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +49,23 @@ class Case:
         if self.kernel in PRODUCTS:
             return flops(2.0 * math.prod(self.size) * PRODUCTS[self.kernel])
         return Work(float(PASSES[self.kernel] * math.prod(self.size) * np.dtype(self.dtype).itemsize), "GB/s")
+
+    def probe(self, work: Callable[[], Any]) -> dict[str, Any]:
+        """`sum`: a number that tells whether two competitors made the same thing."""
+        return {"sum": total(work())}
+
+    def complaint(self, first: dict[str, Any], other: dict[str, Any]) -> str | None:
+        """What is wrong with another probe than fastnn's; random masks differ, so dropout is compared loosely."""
+        tolerance = 0.2 if "dropout" in self.kernel else 1e-3
+        wrong = abs(other["sum"] - first["sum"]) > tolerance * abs(first["sum"])
+        return f"made {other['sum']}, fastnn {first['sum']}" if wrong else None
+
+
+def total(result: Any) -> float:
+    """The sum of absolute values over all that a call made."""
+    if isinstance(result, tuple):
+        return sum(total(part) for part in result)
+    return float(np.abs(result).sum(dtype=np.float64))
 
 
 def kernel_cases() -> list[Case]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -61,8 +60,8 @@ def run(peers: dict[str, Peer], benchmark, request: pytest.FixtureRequest) -> Ca
 
     def measure(case: Case, name: str) -> None:
         made = peers[name].prepare(case, plan.seconds)["sum"]
-        time.sleep(bench.PAUSE)
         benchmark.pedantic(peers[name].round, rounds=plan.rounds)
+        peers[name].settle()
         seconds, work, top = benchmark.stats.stats.median, case.work(), peak[case.dtype]
         rows.setdefault(case, {})[name] = (seconds, made)
         benchmark.extra_info |= {

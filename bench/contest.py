@@ -15,14 +15,15 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import report
 from cases import Case
 from peers.client import Peer, threads_environment
+from training import Training
 
 from fastnn import _config, _core
 from fastnn import benchmark as bench
@@ -32,6 +33,8 @@ FULL = bench.Effort(rounds=4, chunks=12, seconds=0.004, peak_seconds=0.5, stream
 QUICK = replace(bench.QUICK, rounds=2)
 LONG = 0.2  # seconds; chunks from there on are not repeated within a round
 QUICK_LIMIT = 1e9  # operations or bytes of a call: what does more is left out of a quick run
+
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # packages that are installed under another name
 
 # Instruction sets by the names that the libraries below the competitors know. torch.compile needs a cache apart: it would take code that
 # was compiled for wider vectors, and compute something else.
@@ -73,6 +76,16 @@ COMPETITORS = (
     Competitor("thinc", "thinc_kernels", ("thinc", "blis"), threaded=False),
 )
 
+TRAINERS = (
+    Competitor("fastnn", "fastnn_training", environment=()),
+    Competitor("NumPy", "numpy_training"),
+    Competitor("PyTorch", "torch_training", ("torch",)),
+    Competitor("PyTorch compiled", "torch_training_compiled", ("torch",), ("g++",)),
+    Competitor("JAX", "jax_training", ("jax",), environment=(("FASTNN_BACKEND", "numpy"), ("JAX_PLATFORMS", "cpu"))),
+    Competitor("scikit-learn", "sklearn_training", ("sklearn",)),
+    Competitor("thinc", "thinc_training", ("thinc", "blis"), threaded=False),
+)
+
 
 class Contest:
     """The processes of the competitors, started when they are first needed. `notes` says who is absent, and why."""
@@ -90,7 +103,7 @@ class Contest:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def race(self, case: Case, threads: Sequence[int]) -> dict[int, dict[str, dict[str, Any]]]:
+    def race(self, case: Case | Training, threads: Sequence[int]) -> dict[int, dict[str, dict[str, Any]]]:
         """Measure the case with each number of threads: `{threads: {competitor: {"seconds", "median", "form"}}}`.
 
         `seconds` is the median over rounds of the best chunk of each; `median` is that of all chunks.
@@ -100,16 +113,17 @@ class Contest:
             for competitor in self.competitors:
                 if not competitor.threaded and count < max(threads):
                     continue
-                peer = self._peer(competitor, count)
+                peer = self.peer(competitor, count)
                 answer = peer.prepare(case, self.effort.seconds)
+                peer.settle()
                 if "refused" not in answer:
                     ready[count, competitor.name] = (peer, answer, self._chunks(answer["seconds"]))
         self._check(case, ready)
         times: dict[tuple[int, str], list[list[float]]] = {key: [] for key in ready}
         for _ in range(self.effort.rounds):
             for key, (peer, _, chunks) in ready.items():
-                time.sleep(bench.PAUSE)
                 times[key].append(peer.chunks(chunks))
+                peer.settle()
         results: dict[int, dict[str, dict[str, Any]]] = {}
         for (count, name), (_, answer, _) in ready.items():
             results.setdefault(count, {})[name] = {**figures(times[count, name]), "form": answer["form"]}
@@ -120,15 +134,15 @@ class Contest:
         plan = self.effort
         return max(2 if seconds < LONG else 1, min(plan.chunks, int(2 * plan.chunks * plan.seconds / seconds)))
 
-    def _check(self, case: Case, ready: dict[tuple[int, str], tuple[Peer, dict[str, Any], int]]) -> None:
-        """A competitor that makes something else would be timed for nothing; random masks differ, so dropout is compared loosely."""
+    def _check(self, case: Case | Training, ready: dict[tuple[int, str], tuple[Peer, dict[str, Any], int]]) -> None:
+        """A competitor that makes something else would be timed for nothing."""
         (_, first, _), *_ = ready.values()
-        tolerance = 0.2 if "dropout" in case.kernel else 1e-3
-        for (_, name), (_, answer, _) in list(ready.items())[1:]:
-            if abs(answer["sum"] - first["sum"]) > tolerance * abs(first["sum"]):
-                raise RuntimeError(f"{case}: {name} ({answer['form']}) made {answer['sum']}, fastnn {first['sum']}")
+        for (_, name), (_, answer, _) in ready.items():
+            if complaint := case.complaint(first, answer):
+                raise RuntimeError(f"{case}: {name} ({answer['form']}) {complaint}")
 
-    def _peer(self, competitor: Competitor, threads: int) -> Peer:
+    def peer(self, competitor: Competitor, threads: int) -> Peer:
+        """The competitor's process with so many threads."""
         if (competitor, threads) not in self._peers:
             peer = Peer(competitor.module, {**dict(competitor.environment), **threads_environment(threads)})
             self._peers[competitor, threads] = self._stack.enter_context(contextlib.closing(peer))
@@ -155,7 +169,7 @@ class Peaks:
             self.flops[dtype] = max(best, _core.fma_peak(dtype, effort.peak_seconds))
         self.bandwidth = max(self.bandwidth, _core.stream_bandwidth(effort.stream_bytes, effort.peak_seconds))
 
-    def rate(self, case: Case, threads: int) -> float | None:
+    def rate(self, case: Case | Training, threads: int) -> float | None:
         """What `case` on `threads` threads is divided by; None for arrays that may stay in cache, of which the triad says nothing."""
         work = case.work()
         if work.unit == "GFLOP/s":
@@ -173,7 +187,7 @@ def machine(peaks: Peaks, effort: bench.Effort, competitors: Sequence[Competitor
         "system": f"{platform.system()} {platform.machine()}",
         "isa": _core.isa(),
         "python": platform.python_version(),
-        "versions": {package: importlib.metadata.version(package) for package in packages},
+        "versions": {package: importlib.metadata.version(DISTRIBUTIONS.get(package, package)) for package in packages},
         "load": round(os.getloadavg()[0], 2),
         "gflops_per_thread": {dtype: rate / 1e9 for dtype, rate in peaks.flops.items()},
         "stream_gbytes": peaks.bandwidth / 1e9,
@@ -200,6 +214,18 @@ def options(description: str, argv: Sequence[str] | None, **extra: dict[str, Any
         os.environ.update(ISA_ENVIRONMENT.get(args.isa, {}), FASTNN_ISA=args.isa)
     _config.set_num_threads(THREADS)
     return args
+
+
+def smoke(main: Callable[[Sequence[str]], None], request: Any, capsys: Any, folder: Path, files: dict[str, str]) -> None:
+    """A script as a part of `pytest bench`: it runs with these `files` (`{option: name}`) and must write every one."""
+    paths = {option: folder / name for option, name in files.items()}
+    for path in paths.values():
+        if path.suffix == ".md":
+            path.write_text("".join(f"{start}\n{report.END}\n" for start in report.STARTS), encoding="utf-8")
+    arguments = [part for option, path in paths.items() for part in (option, str(path))]
+    with capsys.disabled():
+        main([*(["--quick"] if request.config.getoption("--quick") else []), *arguments])
+    assert all(path.stat().st_size > 100 for path in paths.values())
 
 
 def progress(text: str = "") -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from fastnn.benchmark import time_text
 from fastnn.text import aligned
 
-START, END = "<!-- bench table -->", "<!-- end -->"
+START, TRAINING_START, END = "<!-- bench table -->", "<!-- training table -->", "<!-- end -->"
+STARTS = (START, TRAINING_START)
 HOLE = 0.7
 
 
@@ -47,9 +48,11 @@ def target_text(row: dict[str, Any]) -> str:
     """What a row is to reach, as its column says it."""
     target = row["target"]
     if "seconds" in target:
-        return time_text(target["seconds"])
+        return time_text(target["seconds"]) + (f", aim {time_text(target['aim'])}" if "aim" in target else "")
     if "share" in target:
         return f"{100 * target['share']:.0f} %" + (f", aim {100 * target['aim']:.0f}" if "aim" in target else "")
+    if "gain" in target:
+        return f"{target['gain']:.2f} times"
     return "ahead"
 
 
@@ -61,7 +64,7 @@ def reached(row: dict[str, Any]) -> bool:
     if "share" in target:
         return (share(row) or 0.0) >= target["share"]
     rival = best_rival(row)
-    return rival is None or rival[1] >= 1.0
+    return rival is None or rival[1] >= target.get("gain", 1.0)
 
 
 def per_cent(part: float | None) -> str:
@@ -69,7 +72,9 @@ def per_cent(part: float | None) -> str:
 
 
 def label(row: dict[str, Any]) -> str:
-    """Kernel, size, and what is not ordinary: threads other than two, float64."""
+    """The row's name, or kernel, size, and what is not ordinary: threads other than two, float64."""
+    if "name" in row:
+        return row["name"]
     parts = [row["kernel"], "x".join(map(str, row["size"]))]
     parts += [row["dtype"]] if row["dtype"] != "float32" else []
     parts += ["1 thread"] if row["threads"] == 1 else []
@@ -130,15 +135,18 @@ def scaling_table(rows: Sequence[dict[str, Any]], target: float) -> str:
 # README
 
 
-def readme_table(data: dict[str, Any]) -> str:
-    """The rows that are meant for README as a table in Markdown, under the machine they were measured on."""
+def readme_table(data: dict[str, Any], work: str = "kernel", note: str = "") -> str:
+    """The rows that are meant for README as a table in Markdown, under the machine they were measured on; `work` is what a row is.
+
+    `note` takes the place of the sentence about memory.
+    """
     machine = data["machine"]
     lines = [
         f"{machine['cpu']}, {machine['threads']} threads, {machine['isa']}, {machine['date']}; "
         + ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
         + ".",
         "",
-        "| kernel | fastnn | of peak | best rival |",
+        f"| {work} | fastnn | of peak | best rival |",
         "|---|--:|--:|---|",
     ]
     for row in data["rows"]:
@@ -148,19 +156,19 @@ def readme_table(data: dict[str, Any]) -> str:
             cells = [label(row), time_text(row["results"]["fastnn"]["seconds"]), per_cent(share(row)), against]
             lines.append(f"| {' | '.join(cells)} |")
     flops = " and ".join(f"{machine['threads'] * rate:.0f} GFLOP/s of {dtype}" for dtype, rate in machine["gflops_per_thread"].items())
-    lines += ["", f"Per cent are of {flops} multiply-adds, or of {machine['stream_gbytes']:.1f} GB/s of stream triad, measured in the same "
-              "run; none where the arrays stay in cache."]  # fmt: skip
+    triad = f", or of {machine['stream_gbytes']:.1f} GB/s of stream triad, measured in the same run; none where the arrays stay in cache."
+    lines += ["", f"Per cent are of {flops} multiply-adds{note or triad}"]
     return "\n".join(lines)
 
 
-def write_readme(path: Path, data: dict[str, Any]) -> None:
-    """Put the table between the two marks of the file; ValueError where it does not have them."""
+def write_readme(path: Path, mark: str, table: str) -> None:
+    """Put the table between `mark` and the end mark that follows it in the file; ValueError where it does not have them."""
     text = path.read_text(encoding="utf-8")
-    before, start, rest = text.partition(START)
+    before, start, rest = text.partition(mark)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise ValueError(f"{path.name} has no {START} followed by {END}")
-    path.write_text(f"{before}{START}\n{readme_table(data)}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{path.name} has no {mark} followed by {END}")
+    path.write_text(f"{before}{mark}\n{table}\n{END}{after}", encoding="utf-8")
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------

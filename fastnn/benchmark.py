@@ -1,7 +1,7 @@
 """`fastnn bench`: what this machine gives, next to NumPy doing the same work. The long version is `bench/` in the source tree.
 
 A figure is the median over rounds of the best of many short chunks. fastnn and NumPy take turns inside each round, in one process, with
-a pause in between in which idle BLAS threads go to sleep; `bench/` gives each a process of its own. Rates come from declared work: two
+a pause in between until idle BLAS threads sleep; `bench/` gives each a process of its own. Rates come from declared work: two
 operations for each multiply-add of the matrix products, or each array read or written once. Per cent are of the peak measured in the same
 run on all the threads: fused multiply-adds, or the stream triad; arrays that stay in cache can pass 100 % of the latter.
 """
@@ -29,7 +29,7 @@ from .optimizers import Adam
 from .text import aligned
 from .trainer import Trainer
 
-PAUSE = 0.03  # seconds; OpenBLAS threads spin for about 2**26 cycles after a product before they sleep
+REST, QUIET, PATIENCE = 0.01, 0.1, 1.0  # seconds between looks, part of a processor that counts as none, seconds at most
 
 
 NOTES = """GB/s are of the stream triad: arrays that stay in cache can pass 100 %.
@@ -240,14 +240,28 @@ def chunk(work: Callable[[], Any], calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
+def settle() -> None:
+    """Wait until this process's idle threads use no processor: those of OpenBLAS spin after a product, for 0.1 s where it was measured, and
+    whoever came next would have one core less."""
+    end = time.perf_counter() + PATIENCE
+    while time.perf_counter() < end:
+        start, used = time.perf_counter(), time.process_time()
+        time.sleep(REST)
+        if time.process_time() - used < QUIET * (time.perf_counter() - start):
+            return
+
+
 def race(competitors: Sequence[Callable[[], Any]], effort: Effort) -> list[float]:
     """Seconds a call of each competitor: the median over rounds of its best chunk; they take turns inside each round."""
-    calls = [calls_for(work, effort.seconds) for work in competitors]
+    calls = []
+    for work in competitors:
+        calls.append(calls_for(work, effort.seconds))
+        settle()
     best: list[list[float]] = [[] for _ in competitors]
     for _ in range(effort.rounds):
         for k, work in enumerate(competitors):
-            time.sleep(PAUSE)
             best[k].append(min(chunk(work, calls[k]) for _ in range(effort.chunks)))
+            settle()
     return [statistics.median(times) for times in best]
 
 

@@ -3,6 +3,7 @@ taken off the import path before anything imports fastnn (an editable install is
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -27,3 +28,15 @@ def isa(request):
     _core.use_isa(request.param)
     yield request.param
     _core.use_isa(before)
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import a module of `bench/`, whose names are too short to stay importable."""
+    bench = str(ROOT / "bench")
+    # tests/cases.py has the name, too.
+    monkeypatch.delitem(sys.modules, "cases", raising=False)
+    monkeypatch.syspath_prepend(bench)
+    yield importlib.import_module
+    for name in [name for name, module in sys.modules.items() if bench in str(getattr(module, "__file__", ""))]:
+        monkeypatch.delitem(sys.modules, name)

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
-
-BENCH = Path(__file__).resolve().parents[1] / "bench"
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Import a module of `bench/`, whose names are too short to stay importable."""
-    # tests/cases.py has the name, too.
-    monkeypatch.delitem(sys.modules, "cases", raising=False)
-    monkeypatch.syspath_prepend(str(BENCH))
-    yield importlib.import_module
-    for name in [name for name, module in sys.modules.items() if str(BENCH) in str(getattr(module, "__file__", ""))]:
-        monkeypatch.delitem(sys.modules, name)
 
 
 @pytest.fixture
@@ -81,6 +66,9 @@ def test_share_and_best_rival(report):
         ({"seconds": 1.9e-3}, "1.9 ms", False),
         ({"share": 0.49, "aim": 0.6}, "49 %, aim 60", True),
         ({"share": 0.51}, "51 %", False),
+        ({"seconds": 2.1e-3, "aim": 1e-3}, "2.1 ms, aim 1 ms", True),
+        ({"gain": 1.2}, "1.20 times", True),
+        ({"gain": 1.3}, "1.30 times", False),
         ({}, "ahead", True),
     ],
 )
@@ -115,7 +103,8 @@ def test_forms_are_listed_once(report):
 def test_readme_gets_its_table_and_keeps_the_rest(report, tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"before\n{report.START}\nold\n{report.END}\nafter\n", encoding="utf-8")
-    report.write_readme(path, {"machine": MACHINE, "rows": [row(NumPy=5e-3), row(readme=False, kernel="tanh_forward", NumPy=1.0)]})
+    data = {"machine": MACHINE, "rows": [row(NumPy=5e-3), row(readme=False, kernel="tanh_forward", NumPy=1.0)]}
+    report.write_readme(path, report.START, report.readme_table(data))
     lines = path.read_text(encoding="utf-8").splitlines()
     assert (lines[:2], lines[-2:]) == (["before", report.START], [report.END, "after"])
     assert "| linear_relu_forward 8x16x32 | 2 ms | 50 % | 2.50 times fastnn's time (NumPy) |" in lines
@@ -128,8 +117,22 @@ def test_a_readme_without_a_place_is_left_alone(report, tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"{report.START}\nno end\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"README.md has no"):
-        report.write_readme(path, {"machine": MACHINE, "rows": [row()]})
+        report.write_readme(path, report.START, "table")
     assert path.read_text(encoding="utf-8") == f"{report.START}\nno end\n"
+
+
+def test_each_table_of_a_readme_has_its_own_place(report, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(f"{report.START}\nkernels\n{report.END}\n{report.TRAINING_START}\nold\n{report.END}\n", encoding="utf-8")
+    report.write_readme(path, report.TRAINING_START, "new")
+    expected = f"{report.START}\nkernels\n{report.END}\n{report.TRAINING_START}\nnew\n{report.END}\n"
+    assert path.read_text(encoding="utf-8") == expected
+
+
+def test_the_projects_readme_has_the_places(report):
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    for start in report.STARTS:
+        assert 0 <= text.index(start) < text.index(report.END, text.index(start))
 
 
 def test_holes_fall_behind_the_mean_of_their_neighbours(report):

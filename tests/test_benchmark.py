@@ -48,12 +48,15 @@ class Time:
     def __init__(self, monkeypatch):
         self.now = 0.0
         self.pauses = 0
+        self.busy, self.spins = 0.0, 0  # processor time of this process, and the pauses that threads spin through
         monkeypatch.setattr(benchmark.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(benchmark.time, "process_time", lambda: self.busy)
         monkeypatch.setattr(benchmark.time, "sleep", self.sleep)
 
     def sleep(self, seconds):
         self.now += seconds
         self.pauses += 1
+        self.busy += seconds if self.pauses <= self.spins else 0.0
 
 
 def test_race_is_the_median_over_rounds_of_the_best_chunk(monkeypatch):
@@ -69,9 +72,23 @@ def test_race_is_the_median_over_rounds_of_the_best_chunk(monkeypatch):
         return work
 
     effort = benchmark.Effort(rounds=3, chunks=4, seconds=0.5)
-    # a pauses before turns 1, 3, 5 and b before 2, 4, 6: one slow round of three leaves the median alone, two do not.
-    assert benchmark.race([competitor("a", {1}), competitor("b", {2, 4})], effort) == [1.0, 20.0]
+    # Two pauses before the first turn, one after each: one slow round of three leaves the median alone, two do not.
+    assert benchmark.race([competitor("a", {2}), competitor("b", {3, 5})], effort) == [1.0, 20.0]
     assert "".join(turns) == "aaabbb" + "aaaabbbb" * 3  # three calls each to find the length of a chunk
+
+
+def test_the_next_turn_waits_for_threads_that_spin(monkeypatch):
+    clock = Time(monkeypatch)
+    clock.spins = 10
+    benchmark.settle()
+    assert clock.pauses == 11
+
+
+def test_threads_that_never_sleep_are_not_waited_for(monkeypatch):
+    clock = Time(monkeypatch)
+    clock.spins = 10**9
+    benchmark.settle()
+    assert clock.now == pytest.approx(1.0, abs=0.02)
 
 
 def test_chunks_are_about_as_long_as_asked(monkeypatch):

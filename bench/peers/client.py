@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cases import Case
+from training import Training
 
 
 class Clock:
@@ -30,7 +31,7 @@ clock = Clock()
 def threads_environment(threads: int) -> dict[str, str]:
     """What limits every competitor, or the library below it, to `threads` threads."""
     names = ("FASTNN", "OMP", "OPENBLAS", "MKL", "BLIS")
-    return {f"{name}_NUM_THREADS": str(threads) for name in names}
+    return {f"{name}_NUM_THREADS": str(threads) for name in names} | {"NPROC": str(threads)}  # the last one is for JAX
 
 
 class Peer:
@@ -48,16 +49,29 @@ class Peer:
         )
         self.calls = 0
 
-    def prepare(self, case: Case, seconds: float) -> dict[str, Any]:
-        """Set the case up in the worker. The answer has the `sum` over what the first call made, the `form` of the work that was the
-        fastest, and about how many `seconds` a chunk takes; or `refused`, the reason why this competitor does not do the case."""
-        answer = self._ask({"prepare": asdict(case), "seconds": seconds})
+    def prepare(self, case: Case | Training, seconds: float) -> dict[str, Any]:
+        """Set the case up in the worker. The answer has what the case's `probe` found in the first calls, the `form` of the work that was
+        the fastest, and about how many `seconds` a chunk takes; or `refused`, the reason why this competitor does not do the case."""
+        answer = self._ask({"prepare": {type(case).__name__: asdict(case)}, "seconds": seconds})
         self.calls = answer.get("calls", 0)
         return answer
+
+    def begin(self, case: Training) -> None:
+        """Set up the case's first form and train nothing yet; a call is one chunk."""
+        self._ask({"begin": {type(case).__name__: asdict(case)}})
+        self.calls = 1
 
     def chunks(self, count: int) -> list[float]:
         """Seconds a call in each of `count` chunks, one right after another."""
         return self._ask({"calls": self.calls, "chunks": count})["seconds"]
+
+    def settle(self) -> None:
+        """Return when the process's idle threads sleep."""
+        self._ask({"settle": True})
+
+    def tell(self, what: str) -> Any:
+        """What the prepared work's method of that name returns."""
+        return self._ask({"tell": what})[what]
 
     def round(self) -> None:
         """One chunk in the worker, on the clock of pytest-benchmark."""

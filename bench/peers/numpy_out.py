@@ -59,18 +59,19 @@ def dropout_forward(a):
 
 def softmax_cross_entropy(a):
     x, labels = a["x"], a["labels"]
-    p, n, rows = np.empty_like(x), len(x), np.arange(len(x))
+    p, rows = np.empty_like(x), np.arange(len(x))
+    return lambda: (cross_entropy(x, labels, p, rows), p)
 
-    def loss_and_gradient():
-        np.subtract(x, x.max(axis=1, keepdims=True), out=p)
-        np.exp(p, out=p)
-        np.divide(p, p.sum(axis=1, keepdims=True), out=p)
-        loss = -np.log(p[rows, labels]).mean()
-        p[rows, labels] -= 1
-        np.divide(p, n, out=p)
-        return float(loss), p
 
-    return loss_and_gradient
+def cross_entropy(x, labels, p, rows):
+    """The loss; its gradient is left in `p`. `rows` are the numbers of the rows."""
+    np.subtract(x, x.max(axis=1, keepdims=True), out=p)
+    np.exp(p, out=p)
+    np.divide(p, p.sum(axis=1, keepdims=True), out=p)
+    loss = -np.log(p[rows, labels]).mean()
+    p[rows, labels] -= 1
+    np.divide(p, len(x), out=p)
+    return float(loss)
 
 
 def momentum_update(a):
@@ -108,23 +109,24 @@ def adam_update(a):
     param, grad, m, v = a["param"], a["grad"], a["m"], a["v"]
     first, second = np.empty_like(grad), np.empty_like(grad)
     rate, correction = RATE / (1 - 0.9**10), 1 / (1 - 0.999**10)
+    return lambda: adam(param, grad, m, v, first, second, rate, correction)
 
-    def update():
-        np.multiply(grad, 0.1, out=first)
-        np.multiply(m, 0.9, out=m)
-        np.add(m, first, out=m)
-        np.square(grad, out=first)
-        np.multiply(first, 0.001, out=first)
-        np.multiply(v, 0.999, out=v)
-        np.add(v, first, out=v)
-        np.multiply(v, correction, out=second)
-        np.sqrt(second, out=second)
-        np.add(second, 1e-8, out=second)
-        np.multiply(m, rate, out=first)
-        np.divide(first, second, out=first)
-        return np.subtract(param, first, out=param)
 
-    return update
+def adam(param, grad, m, v, first, second, rate, correction):
+    """One step; `first` and `second` are scratch, `rate` has the first moment's correction in it, `correction` is the second's."""
+    np.multiply(grad, 0.1, out=first)
+    np.multiply(m, 0.9, out=m)
+    np.add(m, first, out=m)
+    np.square(grad, out=first)
+    np.multiply(first, 0.001, out=first)
+    np.multiply(v, 0.999, out=v)
+    np.add(v, first, out=v)
+    np.multiply(v, correction, out=second)
+    np.sqrt(second, out=second)
+    np.add(second, 1e-8, out=second)
+    np.multiply(m, rate, out=first)
+    np.divide(first, second, out=first)
+    return np.subtract(param, first, out=param)
 
 
 FORMS = {

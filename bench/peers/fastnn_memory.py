@@ -1,0 +1,44 @@
+"""fastnn's memory while it trains, beyond data, weights and optimizer state (Linux: what the kernel counts as resident)."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from training import Training
+
+from .fastnn_training import Work
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def prepare(case: Training) -> Callable[[], float]:
+    return Memory(case)
+
+
+def resident(field: str) -> int:
+    """Bytes that are resident now (`VmRSS`), or were at most since the peak was set back (`VmHWM`)."""
+    line = next(line for line in STATUS.read_text(encoding="ascii").splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])
+
+
+class Memory:
+    """A call is an epoch. A small network is trained first, so that code, threads and Python's objects are there when counting starts."""
+
+    def __init__(self, case: Training) -> None:
+        Work(replace(case, sizes=(8, 8, 8), batch=8, samples=16))()
+        gc.collect()
+        self.before = resident("VmRSS")
+        self.work = Work(case)
+        RESET.write_text("5", encoding="ascii")  # the peak becomes what is resident now: making the data took more for a moment
+
+    def __call__(self) -> float:
+        return self.work()
+
+    def beyond(self) -> int:
+        """Bytes at the peak of training, less what was there before and what a person handed in or asked for."""
+        parameters = sum(array.nbytes for array in self.work.net.parameters())
+        slots = self.work.trainer.optimizer.slots
+        return resident("VmHWM") - self.before - self.work.x.nbytes - self.work.y.nbytes - (1 + slots) * parameters
