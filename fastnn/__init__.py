@@ -11,6 +11,7 @@ from .gradcheck import GradientReport, gradient_check
 from .history import History
 from .io import load, save
 from .losses import L2, Hinge, SoftmaxCrossEntropy
+from .many import fit_many
 from .model import MLP
 from .optimizers import SGD, AdaGrad, Adam, Momentum, RMSProp
 from .preprocessing import Standardizer
@@ -72,6 +73,7 @@ __all__ = [
     "adam_update",
     "dropout_backward",
     "dropout_forward",
+    "fit_many",
     "get_num_threads",
     "gradient_check",
     "hinge_loss",

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import MLP, Adam, EMA, Momentum, ReduceOnPlateau, Standardizer, StepDecay, Trainer, Warmup, fit_many
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(211, 7)).astype(np.float32)
+Y = (X @ RNG.normal(size=(7, 4))).argmax(axis=1)
+ROWS = [RNG.permutation(211)[:count] for count in (150, 211, 40, 1, 99)]
+
+
+def nets(count=5):
+    return [MLP((7, 12 + k, 4), seed=k, keep_prob=(0.9, 0.5 + 0.1 * k), activation="relu" if k % 2 else "tanh") for k in range(count)]
+
+
+def bits(trainers):
+    return [array.tobytes() for trainer in trainers for array in trainer.net.parameters()]
+
+
+@pytest.mark.parametrize("rows", [None, ROWS], ids=["all rows", "own rows"])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_members_end_as_they_would_have_alone(rows, shuffle):
+    settings = [{"optimizer": Adam(10.0 ** -(k % 3 + 1), weight_decay=1e-3 * k), "schedule": schedule}
+                for k, schedule in enumerate([None, StepDecay(every=1), Warmup(9), ReduceOnPlateau(patience=1), None])]  # fmt: skip
+    alone = [Trainer(net, **own) for net, own in zip(nets(), settings)]
+    validation = X[:30], Y[:30]
+    apart = [trainer.fit(X if rows is None else X[rows[k]], Y if rows is None else Y[rows[k]], epochs=4, batch_size=16, shuffle=shuffle,
+                         validation_data=validation) for k, trainer in enumerate(alone)]  # fmt: skip
+    together = nets()
+    histories = fit_many(together, X, Y, optimizer=[own["optimizer"] for own in settings], schedule=[own["schedule"] for own in settings],
+                         rows=rows, epochs=4, batch_size=16, shuffle=shuffle, validation_data=validation)  # fmt: skip
+    assert bits(alone) == [array.tobytes() for net in together for array in net.parameters()]
+    for one, other in zip(apart, histories):
+        assert one["loss"] == other["loss"] and one["val_loss"] == other["val_loss"] and one["accuracy"] == other["accuracy"]
+        assert other.stopped == "epochs"
+    assert len({tuple(history["loss"]) for history in histories}) == 5
+
+
+def test_prepared_trainers_go_on():
+    def trainers():
+        return [Trainer(net, optimizer=Momentum(0.05), average=EMA(0.9), max_norm=1.0, preprocessing=Standardizer()) for net in nets(3)]
+
+    alone, together = trainers(), trainers()
+    for trainer in alone:
+        trainer.fit(X, Y, epochs=3, batch_size=50)
+    fit_many(together, X, Y, epochs=1, batch_size=50)
+    fit_many(together, X, Y, epochs=2, batch_size=50)
+    assert bits(alone) == bits(together)
+    assert [trainer.steps for trainer in together] == [15, 15, 15]
+    assert all(a.averaged().parameters()[0].tobytes() == b.averaged().parameters()[0].tobytes() for a, b in zip(alone, together))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_bits_do_not_depend_on_threads(threads):
+    before = fastnn.get_num_threads()
+    first, second = nets(), nets()
+    fit_many(first, X, Y, epochs=2)
+    try:
+        fastnn.set_num_threads(threads)
+        fit_many(second, X, Y, epochs=2)
+    finally:
+        fastnn.set_num_threads(before)
+    assert [a.tobytes() for net in first for a in net.parameters()] == [a.tobytes() for net in second for a in net.parameters()]
+
+
+def test_own_loss_objects_are_trained_one_after_another():
+    class Squared:
+        def value_and_gradient(self, scores, y, sample_weight=None):
+            error = scores - np.eye(4, dtype=scores.dtype)[y]
+            return float(np.mean(error**2)), 2 * error / error.size
+
+        def predict(self, scores):
+            return scores
+
+    loss = Squared()
+    alone = [Trainer(net, loss) for net in nets(2)]
+    for trainer in alone:
+        trainer.fit(X, Y, epochs=2)
+    together = [Trainer(net, loss) for net in nets(2)]
+    fit_many(together, X, Y, epochs=2)
+    assert bits(alone) == bits(together)
+
+
+def test_one_that_diverges_drops_out():
+    members = nets(3)
+    histories = fit_many(members, X * 1e3, Y, optimizer=[Adam(1e-3), Momentum(1e30), Adam(1e-3)], epochs=3)
+    assert [history.stopped for history in histories] == ["epochs", "diverged", "epochs"]
+    assert len(histories[0]) == 3 > len(histories[1])
+
+
+def test_time_limit():
+    histories = fit_many(nets(2), X, Y, epochs=10**6, time_limit=0.2)
+    assert [history.stopped for history in histories] == ["time_limit"] * 2
+
+
+def test_interrupt_leaves_completed_updates():
+    trainers = [Trainer(net) for net in nets(3)]
+    timer = threading.Timer(0.15, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        fit_many(trainers, X, Y, epochs=10**6, batch_size=20)
+    for trainer, net in zip(trainers, nets(3)):
+        again = Trainer(net)
+        epochs, rest = divmod(trainer.steps, 11)
+        if epochs:
+            again.fit(X, Y, epochs=epochs, batch_size=20)
+        order = again.order(211)
+        for step in range(rest):
+            rows = order[20 * step:20 * step + 20]
+            again.step(X[rows], Y[rows])
+        assert bits([again]) == bits([trainer])
+
+
+@pytest.mark.parametrize("wrong, match", [
+    ({"networks": []}, "networks"), ({"networks": [1]}, "networks"), ({"networks": MLP((7, 4))}, "networks"),
+    ({"networks": [MLP((7, 4)), MLP((7, 5))]}, "same inputs"), ({"optimizer": ["adam"] * 3}, "optimizer"), ({"rows": [[0]]}, "rows"),
+    ({"rows": [[0], [211]]}, "rows"), ({"rows": [[0], [-1]]}, "rows"), ({"rows": [[0], []]}, "rows"), ({"rows": [[0], [0.5]]}, "rows"),
+    ({"epochs": 0}, "epochs"), ({"batch_size": 0}, "batch_size"), ({"time_limit": -1}, "time_limit"), ({"validation_data": X}, "validation_data"),
+])  # fmt: skip
+def test_wrong_arguments(wrong, match):
+    networks = nets(2)
+    before = [array.copy() for net in networks for array in net.parameters()]
+    with pytest.raises((TypeError, ValueError), match=match):
+        fit_many(**{"networks": networks, "x": X, "y": Y, "epochs": 1, **wrong})
+    assert all(np.array_equal(a, b) for a, b in zip(before, (array for net in networks for array in net.parameters())))
+
+
+def test_the_same_network_twice():
+    net = MLP((7, 4))
+    with pytest.raises(ValueError, match="different objects"):
+        fit_many([net, net], X, Y)
