@@ -27,6 +27,7 @@ from .schedules import Schedule
 if TYPE_CHECKING:
     from .model import MLP
 
+_LABELLED = (losses.SoftmaxCrossEntropy, losses.Hinge)
 CHUNK = 1024  # updates a call of the engine, so that their scalars take little memory
 
 
@@ -146,17 +147,21 @@ class Trainer:
     def step(self, x_batch: Any, y_batch: Any, sample_weight: Any = None) -> float:
         """One update from one batch; returns the mean loss before it. FloatingPointError, and no update, where that or a gradient is not
         finite."""
-        data = self._samples("Trainer.step", x_batch, y_batch, sample_weight)
-        engine = self._ready("Trainer.step", None)
-        kept, before = engine.statistics, self.steps - self._first_step
+        plain = sample_weight is None and self._is_plain(x_batch, y_batch)
+        data = Samples(x_batch, y_batch, None) if plain else self._samples("Trainer.step", x_batch, y_batch, sample_weight)
+        engine, n = self._ready("Trainer.step", None), len(data.x)
+        under_way = None if self._cut is None else (engine.statistics, self.steps - self._first_step)
         engine.reset()
         try:
-            self._run(data, None, Cut(len(data.x), len(data.x), False), len(data.x), 0, self._scalars(1, 256), False, math.inf)
+            self._run(data, None, n, n, 0, 1, self._scalars(1, 256), False, math.inf)
             return engine.statistics.loss
+        except (TypeError, ValueError):
+            self._samples("Trainer.step", x_batch, y_batch, sample_weight)  # the user's sentence for what an engine refuses
+            raise
         finally:
-            if self._cut is not None:  # an epoch is under way around this step
-                engine.reset(kept)
-                self._first_step = self.steps - before
+            if under_way is not None:
+                engine.reset(under_way[0])
+                self._first_step = self.steps - under_way[1]
 
     def epoch(self, x: Any, y: Any, batch_size: int = 128, sample_weight: Any = None, shuffle: bool = True, *,
               class_weight: Any = None, accumulate: int = 1) -> float:
@@ -295,7 +300,7 @@ class Trainer:
             done = self.steps - self._first_step
             updates = min([CHUNK, -(-cut.rows // cut.batch) - done, *(each.steps - self.steps % each.steps for each in every)])
             measure = done + updates == -(-cut.rows // cut.batch) or any((self.steps + updates) % each.steps == 0 for each in every)
-            if self._run(data, order, cut, micro, done, self._scalars(updates), measure, deadline) < updates:
+            if self._run(data, order, cut.batch, micro, done, updates, self._scalars(updates), measure, deadline) < updates:
                 return "time_limit"
             due = [each for each in every if self.steps % each.steps == 0]
             if True in [each.callback(self, self._record(began, {})) is True for each in due]:
@@ -305,16 +310,15 @@ class Trainer:
     def _complete(self, cut: Cut) -> bool:
         return (self.steps - self._first_step) * cut.batch >= cut.rows
 
-    def _run(self, data: Samples, order: np.ndarray | None, cut: Cut, micro: int, first: int, scalars: Scalars, measure: bool,
-             deadline: float) -> int:
+    def _run(self, data: Samples, order: np.ndarray | None, batch: int, micro: int, first: int, updates: int,
+             scalars: tuple[np.ndarray, np.ndarray], measure: bool, deadline: float) -> int:
         engine = self._engine
         # CPython answers signals at calls and at backward jumps, so that none comes between these two lines and `steps` is always right.
         self._steps += engine.done
         engine.done = 0
-        done = engine.run(data.x, data.y, data.weight, order, cut.batch, micro, first, len(scalars.weights), scalars.weights,
-                          scalars.biases, self._steps, measure, deadline)
+        done = engine.run(*data, order, batch, micro, first, updates, *scalars, self._steps, measure, deadline)
         if engine.failure:
-            rows: Any = slice((first + done) * cut.batch, (first + done + 1) * cut.batch)
+            rows: Any = slice((first + done) * batch, (first + done + 1) * batch)
             raise self._diverged(data, rows if order is None else order[rows])
         return done
 
@@ -345,8 +349,8 @@ class Trainer:
             raise checks.fail(ValueError, "Trainer", "schedule", "give finite learning rates", "rates of at least 0", repr(self.schedule))
         return rates
 
-    def _scalars(self, updates: int, ahead: int = 0) -> Scalars:
-        """Those of the next `updates` updates; worked out for `ahead` at once where single steps are to come."""
+    def _scalars(self, updates: int, ahead: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Those of the next `updates` updates, for weights and biases; worked out for `ahead` at once where single steps are to come."""
         first, kept, optimizer = self.steps, self._ahead, self.optimizer
         if (kept is None or kept.optimizer is not optimizer or kept.state is not self._schedule_state or kept.epoch != self.epochs
                 or not kept.first <= first <= kept.first + len(kept.weights) - updates):
@@ -354,8 +358,8 @@ class Trainer:
             weights = optimizer.scalars(rates, first, decay)
             biases = weights if optimizer.decay_biases or decay == 0.0 else optimizer.scalars(rates, first, 0.0)
             self._ahead = kept = Scalars(first, weights, biases, self.epochs, optimizer, self._schedule_state)
-        rows = slice(first - kept.first, first - kept.first + updates)
-        return kept._replace(first=first, weights=kept.weights[rows], biases=kept.biases[rows])
+        start = first - kept.first
+        return kept.weights[start:start + updates], kept.biases[start:start + updates]
 
     def _plan_epoch(self, function: str, x: Any, y: Any, batch_size: int, sample_weight: Any, shuffle: bool, class_weight: Any,
                     accumulate: int) -> tuple[Samples, Cut, int]:
@@ -410,6 +414,11 @@ class Trainer:
             expected = f"statistics of {net.sizes[0]} features"
             raise checks.fail(ValueError, "Trainer", "preprocessing", "fit the net's inputs", expected, f"of {len(scaler.mean)}")
         net.preprocessing = scaler
+
+    def _is_plain(self, x: Any, y: Any) -> bool:
+        """Whether a batch is what engines take, but for the values of labels, which they check themselves."""
+        return (type(x) is type(y) is np.ndarray and x.dtype == self.net.dtype and y.dtype == np.int64 and y.ndim == 1
+                and x.shape == (len(y), self.net.sizes[0]) and len(y) > 0 and self.loss.__class__ in _LABELLED)
 
     def _samples(self, function: str, x: Any, y: Any, sample_weight: Any, class_weight: Any = None) -> Samples:
         net = self.net
