@@ -19,7 +19,7 @@ from .trainer import CHUNK, Cut, Samples, Trainer
 
 def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | losses.Loss = "softmax_cross_entropy",
              optimizer: str | optimizers.Optimizer | Sequence[str | optimizers.Optimizer] = "adam",
-             schedule: Schedule | None | Sequence[Schedule | None] = None, epochs: int = 20, batch_size: int = 128,
+             schedule: Schedule | Sequence[Schedule | None] | None = None, epochs: int = 20, batch_size: int = 128,
              rows: Sequence[Any] | None = None, validation_data: tuple[Any, Any] | None = None, sample_weight: Any = None,
              class_weight: Any = None, shuffle: bool = True, time_limit: float | None = None, progress: bool = False) -> list[History]:
     """Train every network for `epochs` epochs, in place, and return their histories.
@@ -100,9 +100,9 @@ class _Member:
         trainer._engine.done = 0
         first = trainer._steps - trainer._first_step
         self.wanted = min(CHUNK, self.updates - first)
-        scalars = trainer._scalars(self.wanted)
+        weights, biases = trainer._scalars(self.wanted)
         return ((self.data.x, self.data.y, self.data.weight, self.order),
-                (cut.batch, cut.batch, first, self.wanted, scalars.weights, scalars.biases, trainer._steps, first + self.wanted == self.updates))
+                (cut.batch, cut.batch, first, self.wanted, weights, biases, trainer._steps, first + self.wanted == self.updates))
 
     def settle(self) -> None:
         """Take note of how the run ended."""
@@ -173,7 +173,7 @@ def _rows(function: str, rows: Any, data: Samples, trainers: Sequence[Trainer]) 
         return [None] * len(trainers)
     if len(rows) != len(trainers):
         raise checks.fail(ValueError, function, "rows", "be row numbers for each network", f"{len(trainers)} arrays", str(len(rows)))
-    found = []
+    found: list[np.ndarray | None] = []
     for own in rows:
         array = np.asarray(own)
         if array.dtype == bool and array.shape == (len(data.x),):

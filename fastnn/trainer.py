@@ -151,16 +151,16 @@ class Trainer:
             if loss is not None:
                 return loss
         data = self._samples("Trainer.step", x_batch, y_batch, sample_weight)
-        engine = self._ready("Trainer.step", None)
-        kept, before = engine.statistics, self.steps - self._first_step
+        engine, n = self._ready("Trainer.step", None), len(data.x)
+        under_way = None if self._cut is None else (engine.statistics, self.steps - self._first_step)
         engine.reset()
         try:
-            self._run(data, None, Cut(len(data.x), len(data.x), False), len(data.x), 0, self._scalars(1, 256), False, math.inf)
+            self._run(data, None, n, n, 0, 1, self._scalars(1, 256), False, math.inf)
             return engine.statistics.loss
         finally:
-            if self._cut is not None:  # an epoch is under way around this step
-                engine.reset(kept)
-                self._first_step = self.steps - before
+            if under_way is not None:
+                engine.reset(under_way[0])
+                self._first_step = self.steps - under_way[1]
 
     def _quick_step(self, x: Any, y: Any) -> float | None:
         """`step` by one call, for a batch that is as the engine wants it; None for any other."""
@@ -312,7 +312,7 @@ class Trainer:
             done = self.steps - self._first_step
             updates = min([CHUNK, -(-cut.rows // cut.batch) - done, *(each.steps - self.steps % each.steps for each in every)])
             measure = done + updates == -(-cut.rows // cut.batch) or any((self.steps + updates) % each.steps == 0 for each in every)
-            if self._run(data, order, cut, micro, done, self._scalars(updates), measure, deadline) < updates:
+            if self._run(data, order, cut.batch, micro, done, updates, self._scalars(updates), measure, deadline) < updates:
                 return "time_limit"
             due = [each for each in every if self.steps % each.steps == 0]
             if True in [each.callback(self, self._record(began, {})) is True for each in due]:
@@ -322,16 +322,15 @@ class Trainer:
     def _complete(self, cut: Cut) -> bool:
         return (self.steps - self._first_step) * cut.batch >= cut.rows
 
-    def _run(self, data: Samples, order: np.ndarray | None, cut: Cut, micro: int, first: int, scalars: Scalars, measure: bool,
-             deadline: float) -> int:
+    def _run(self, data: Samples, order: np.ndarray | None, batch: int, micro: int, first: int, updates: int,
+             scalars: tuple[np.ndarray, np.ndarray], measure: bool, deadline: float) -> int:
         engine = self._engine
         # CPython answers signals at calls and at backward jumps, so that none comes between these two lines and `steps` is always right.
         self._steps += engine.done
         engine.done = 0
-        done = engine.run(data.x, data.y, data.weight, order, cut.batch, micro, first, len(scalars.weights), scalars.weights,
-                          scalars.biases, self._steps, measure, deadline)
+        done = engine.run(*data, order, batch, micro, first, updates, *scalars, self._steps, measure, deadline)
         if engine.failure:
-            rows: Any = slice((first + done) * cut.batch, (first + done + 1) * cut.batch)
+            rows: Any = slice((first + done) * batch, (first + done + 1) * batch)
             raise self._diverged(data, rows if order is None else order[rows])
         return done
 
@@ -373,12 +372,11 @@ class Trainer:
             self._ahead = kept = Scalars(first, weights, biases, self.epochs, optimizer, self._schedule_state)
         return kept
 
-    def _scalars(self, updates: int, ahead: int = 0) -> Scalars:
-        """Those of the next `updates` updates."""
-        first = self.steps
-        kept = self._foresee(first, updates, ahead)
-        rows = slice(first - kept.first, first - kept.first + updates)
-        return kept._replace(first=first, weights=kept.weights[rows], biases=kept.biases[rows])
+    def _scalars(self, updates: int, ahead: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Those of the next `updates` updates, for weights and biases."""
+        kept = self._foresee(self.steps, updates, ahead)
+        start = self.steps - kept.first
+        return kept.weights[start:start + updates], kept.biases[start:start + updates]
 
     def _plan_epoch(self, function: str, x: Any, y: Any, batch_size: int, sample_weight: Any, shuffle: bool, class_weight: Any,
                     accumulate: int) -> tuple[Samples, Cut, int]:

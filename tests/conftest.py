@@ -16,7 +16,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or os.curdir).resolve()
 for name in [name for name in sys.modules if name.split(".")[0] == "fastnn"]:
     del sys.modules[name]
 
-from fastnn import _core  # noqa: E402
+from fastnn import _core, backend, loop  # noqa: E402
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts its children with Ctrl-C ignored
 
@@ -40,3 +40,10 @@ def load(monkeypatch):
     yield importlib.import_module
     for name in [name for name, module in sys.modules.items() if bench in str(getattr(module, "__file__", ""))]:
         monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.fixture(params=["loop"] if backend.engine is None else ["loop", "compiled"])
+def engine(request, monkeypatch):
+    """Run the test once on each training engine; the class."""
+    monkeypatch.setattr(backend, "engine", loop.Engine if request.param == "loop" else backend.engine)
+    return backend.engine

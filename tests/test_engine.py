@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import backend, loop, optimizers
-from fastnn.optimizers import AdaGrad, Adam, Momentum, RMSProp, SGD
+from fastnn import backend, loop
+from fastnn.optimizers import SGD, AdaGrad, Adam, Momentum, RMSProp
 from fastnn.plan import Plan
 
 pytestmark = pytest.mark.skipif(backend.engine is None, reason="FASTNN_BACKEND=numpy has no compiled engine")

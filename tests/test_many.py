@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import MLP, Adam, EMA, Momentum, ReduceOnPlateau, Standardizer, StepDecay, Trainer, Warmup, fit_many
+from fastnn import EMA, MLP, Adam, Momentum, ReduceOnPlateau, Standardizer, StepDecay, Trainer, Warmup, fit_many
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(211, 7)).astype(np.float32)
