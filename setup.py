@@ -44,7 +44,8 @@ if coverage:
 core = Extension(
     "fastnn._core",
     sources=["fastnn/_core.pyx", *sorted(str(path) for path in Path("csrc").glob("*.c"))],
-    depends=["fastnn/_arrays.pxi", "fastnn/_engine.pxi", *(str(path) for path in (*Path("csrc").glob("*.h"), *Path("csrc/templates").glob("*.h")))],
+    depends=[str(path) for folder, kind in (("fastnn", "*.pxi"), ("csrc", "*.h"), ("csrc/templates", "*.h"))
+             for path in Path(folder).glob(kind)],
     include_dirs=["csrc"],
     define_macros=[("Py_LIMITED_API", LIMITED_API)] if stable_abi else [],
     extra_compile_args=compile_args,

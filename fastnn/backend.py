@@ -1,6 +1,7 @@
 """Chooses, once, which kernels the network runs on: the compiled `ops`, or their NumPy twin when `FASTNN_BACKEND=numpy` asks for it.
 
-`engine` is the compiled training engine, `run_members` runs many of them; None leaves training to the one of `fastnn.loop`, which calls `kernels`.
+`engine` is the compiled training engine and `run_members` runs many of them as one job; both are None where training is left to the
+engine of `fastnn.loop`, which calls `kernels`.
 
 There is no silent fallback: without the compiled module the import of `ops` fails with a sentence that says what to do.
 """

@@ -43,7 +43,8 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
     deadline = math.inf if time_limit is None else checks.number(function, "time_limit", time_limit, 0.0) + time.monotonic()
     trainers = _trainers(function, networks, loss, optimizer, schedule)
     data = trainers[0]._samples(function, x, y, sample_weight, class_weight)
-    members = [_Member(function, trainer, data, own, batch_size, shuffle) for trainer, own in zip(trainers, _rows(function, rows, data, trainers))]
+    own_rows = _rows(function, rows, data, trainers)
+    members = [_Member(function, trainer, data, own, batch_size, shuffle) for trainer, own in zip(trainers, own_rows)]
     if validation_data is not None:
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise checks.fail(TypeError, function, "validation_data", "be a pair", "(x, y) or None", type(validation_data).__name__)

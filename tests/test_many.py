@@ -37,7 +37,9 @@ def test_members_end_as_they_would_have_alone(rows, shuffle):
                          rows=rows, epochs=4, batch_size=16, shuffle=shuffle, validation_data=validation)  # fmt: skip
     assert bits(alone) == [array.tobytes() for net in together for array in net.parameters()]
     for one, other in zip(apart, histories):
-        assert one["loss"] == other["loss"] and one["val_loss"] == other["val_loss"] and one["accuracy"] == other["accuracy"]
+        assert one["loss"] == other["loss"]
+        assert one["val_loss"] == other["val_loss"]
+        assert one["accuracy"] == other["accuracy"]
         assert other.stopped == "epochs"
     assert len({tuple(history["loss"]) for history in histories}) == 5
 
@@ -117,11 +119,12 @@ def test_interrupt_leaves_completed_updates():
         assert bits([again]) == bits([trainer])
 
 
-@pytest.mark.parametrize("wrong, match", [
+@pytest.mark.parametrize(("wrong", "match"), [
     ({"networks": []}, "networks"), ({"networks": [1]}, "networks"), ({"networks": MLP((7, 4))}, "networks"),
     ({"networks": [MLP((7, 4)), MLP((7, 5))]}, "same inputs"), ({"optimizer": ["adam"] * 3}, "optimizer"), ({"rows": [[0]]}, "rows"),
     ({"rows": [[0], [211]]}, "rows"), ({"rows": [[0], [-1]]}, "rows"), ({"rows": [[0], []]}, "rows"), ({"rows": [[0], [0.5]]}, "rows"),
-    ({"epochs": 0}, "epochs"), ({"batch_size": 0}, "batch_size"), ({"time_limit": -1}, "time_limit"), ({"validation_data": X}, "validation_data"),
+    ({"epochs": 0}, "epochs"), ({"batch_size": 0}, "batch_size"), ({"time_limit": -1}, "time_limit"),
+    ({"validation_data": X}, "validation"),
 ])  # fmt: skip
 def test_wrong_arguments(wrong, match):
     networks = nets(2)
