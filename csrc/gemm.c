@@ -12,7 +12,7 @@
 #include "pool.h"
 
 enum {
-    MOST_K = 1024,            /* terms summed in registers before y is touched: a packed panel of so many rows fits any second-level cache */
+    MOST_K = 512,             /* terms summed in registers before y is touched: a packed panel of so many rows fits any second-level cache */
     LEAST_GROUP = 4,          /* panels packed together, ROWS_TOGETHER rows of each in turn: a row of one panel alone is too short for memory */
     ROWS_TOGETHER = 16,       /* to deliver at its full rate */
     GROUP_BYTES = 5 << 16,    /* of packed panels, where few terms make room for more of them */
