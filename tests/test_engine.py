@@ -100,6 +100,7 @@ def test_every_combination_step_by_step(activation, keep, loss, optimizer, dtype
 
 SETTINGS = {
     "bytes": ({}, {"bytes_": True}, {}),
+    "bytes in order": ({}, {"bytes_": True, "ordered": False}, {}),
     "standardised": ({"mean": 120.0, "inverse_std": 1 / 60}, {"bytes_": True}, {}),
     "standardised floats": ({"mean": 0.5, "inverse_std": 2.0}, {}, {}),
     "soft labels": ({}, {"dense": True}, {}),
