@@ -77,7 +77,7 @@ def class_weights(function: str, value: Any, y: np.ndarray, classes: int) -> np.
         shape = checks.shape_text((classes,))
         raise checks.fail(ValueError, function, "class_weight", f"have shape {shape}", f"a weight a class, {shape}",
                           checks.shape_text(array.shape))
-    return checks.weights(function, "class_weight", array.astype(np.float64), classes, np.float64)
+    return checks.weights(function, "class_weight", array.astype(np.float64), classes, "float64")
 
 
 def _converted(array: np.ndarray, dtype: Any) -> np.ndarray:

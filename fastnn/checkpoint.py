@@ -95,14 +95,20 @@ def _restored(header: dict[str, Any], array: io.Reader, loss: Any, schedule: Sch
     if isinstance(state, list):
         state = start._make(state) if hasattr(start, "_make") else tuple(state)
     trainer._schedule_state = state
-    trainer.steps = checks.integer("Trainer", "steps", header["steps"], 0, 2**53)
-    trainer.epochs = checks.integer("Trainer", "epochs", header["epochs"], 0, 2**53)
-    trainer._carried = Statistics(**header["statistics"])
+    trainer.steps, trainer.epochs = _count(header, "steps"), _count(header, "epochs")
+    sums: dict[str, Any] = {name: float(value) for name, value in header["statistics"].items()}
+    trainer._carried = Statistics(**{**sums, "rows": _count(header["statistics"], "rows")})
     if header["epoch_under_way"] is not None:
-        cut = dict(header["epoch_under_way"])
-        trainer._first_step = trainer.steps - checks.integer("Trainer", "updates", cut.pop("updates"), 0, trainer.steps)
-        trainer._cut = Cut(**cut)
+        cut = header["epoch_under_way"]
+        trainer._cut = Cut(_count(cut, "rows"), _count(cut, "batch"), bool(cut["shuffle"]))
+        trainer._first_step = trainer.steps - _count(cut, "updates")
+        if not 0 <= trainer._first_step <= trainer.steps:
+            raise ValueError("its epoch under way has more updates than the run")
     return trainer
+
+
+def _count(values: dict[str, Any], name: str) -> int:
+    return checks.integer("Trainer", name, values[name], 0, 2**53)
 
 
 def _arrays(trainer: Trainer) -> dict[str, np.ndarray]:

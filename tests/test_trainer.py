@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import MLP, Adam, EarlyStopping, ReduceOnPlateau, StepDecay, Trainer, Warmup
+from fastnn import EMA, MLP, Adam, EarlyStopping, Every, ReduceOnPlateau, Standardizer, StepDecay, Trainer, Warmup
 from fastnn.backend import kernels
 from fastnn.optimizers import OPTIMIZERS, SGD, Momentum
-from fastnn.schedules import ExponentialDecay
+from fastnn.schedules import ExponentialDecay, Schedule
 
 RNG = np.random.default_rng(31)
 X = RNG.normal(size=(103, 6)).astype(np.float32)
@@ -171,6 +171,51 @@ def test_evaluation_leaves_dropout_off_and_takes_weights():
     assert trainer.evaluate(X, Y, WEIGHT)["loss"] == pytest.approx(made.loss_and_gradients(X, Y, sample_weight=WEIGHT)[0], rel=1e-6)
 
 
+def test_what_a_step_is_given_is_answered_and_changes_nothing(engine):
+    made = net()
+    trainer = Trainer(made, optimizer=SGD(0.1))
+    before = bits(trainer)
+    for x, y, weight, kind, sentence in (
+        (X[:, :5], Y, None, ValueError, r"'x' must have shape \(n, 6\)"),
+        (X[:0], Y[:0], None, ValueError, "'x' must have at least one row"),
+        (X, Y + 1, None, ValueError, "'y' must lie between 0 and 2"), (X, -Y, None, ValueError, "'y' must lie between 0 and 2"),
+        (X, Y[:5], None, ValueError, r"'y' must have shape \(103,\)"), (X, Y * 0.5, None, TypeError, "'y' must be integer class labels"),
+        (X, Y, -WEIGHT, ValueError, "'sample_weight' must be finite"), (3, Y, None, ValueError, "'x' must have shape"),
+    ):
+        with pytest.raises(kind, match=rf"^fastnn\.Trainer\.step: argument {sentence}"):
+            trainer.step(x, y, weight)
+        assert bits(trainer) == before
+    trainer.step(X, Y)
+    assert trainer.steps == 1
+
+
+def test_a_step_takes_any_rows_it_can_convert(engine):
+    batches = [(X, Y), (X.tolist(), Y.tolist()), (np.asfortranarray(X), Y.astype(np.uint8)), (X.astype(">f4"), Y.astype(">i8")),
+               (np.repeat(X, 2, axis=0)[::2], np.repeat(Y, 2)[::2]), (X.astype(np.float64), Y)]
+    results = []
+    for x, y in batches:
+        trainer = Trainer(net())
+        trainer.step(x, y)
+        results.append(bits(trainer))
+    assert results[1:] == results[:-1]
+
+
+def test_steps_taken_by_a_callback_leave_the_epoch_alone(engine):
+    def interfere(trainer, record):
+        trainer.step(X[:10], Y[:10])
+
+    trainer, reference = Trainer(net(), optimizer=SGD(0.1)), Trainer(net(), optimizer=SGD(0.1))
+    history = trainer.fit(X, Y, epochs=1, batch_size=40, callbacks=[Every(2, interfere)])
+    order = reference.order(103)
+    losses = [reference.step(X[rows], Y[rows]) for rows in (order[:40], order[40:80])]
+    reference.step(X[:10], Y[:10])
+    losses.append(reference.step(X[order[80:]], Y[order[80:]]))
+    reference.step(X[:10], Y[:10])
+    reference.end_epoch()
+    assert bits(trainer) == bits(reference)
+    assert history["loss"] == [pytest.approx(np.average(losses, weights=[40, 40, 23]), rel=1e-12)]
+
+
 # --- fitting -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +253,15 @@ def test_a_plateau_schedule_is_told_every_epoch():
     assert history["learning_rate"] == pytest.approx([1e-9, 1e-9, 5e-10, 2.5e-10])
     trainer.observe({"val_loss": 100.0})
     assert trainer.learning_rate == pytest.approx(6.25e-11)
+
+
+def test_a_schedule_that_gives_no_rate_is_answered():
+    class Bad(Schedule):
+        def multipliers(self, steps, epoch, state):
+            return np.full(len(steps), -1.0)
+
+    with pytest.raises(ValueError, match=r"^fastnn.Trainer: argument 'schedule' must give finite learning rates"):
+        Trainer(net(), schedule=Bad()).step(X, Y)
 
 
 def test_callbacks_see_every_epoch_and_may_end_the_fit():
@@ -359,6 +413,21 @@ FIT = {
     "schedule": ((X, Y), {"schedule": ReduceOnPlateau()}, ValueError, "'schedule' must monitor .*got 'val_loss'"),
     "stopping": ((X, Y), {"early_stopping": True}, TypeError, "'early_stopping' must be settings"),
     "callback": ((X, Y), {"callbacks": [EarlyStopping()]}, TypeError, "'callbacks' must be callables"),
+    "accumulate": ((X, Y), {"accumulate": 0}, ValueError, "Trainer.fit: argument 'accumulate' must be in range"),
+    "time": ((X, Y), {"time_limit": -1}, ValueError, "Trainer.fit: argument 'time_limit' must be finite and in range"),
+    "class rule": ((X, Y), {"class_weight": "even"}, ValueError, "Trainer.fit: argument 'class_weight' must name a rule"),
+    "class label": ((X, Y), {"class_weight": {3: 1.0}}, ValueError, "'class_weight' must be in range"),
+    "class value": ((X, Y), {"class_weight": {2: -1.0}}, ValueError, "'class_weight' must be finite and in range"),
+    "class array": ((X, Y), {"class_weight": [1.0, 2.0]}, ValueError, r"'class_weight' must have shape \(3,\)"),
+    "class values": ((X, Y), {"class_weight": [1.0, 2.0, np.nan]}, ValueError, "'class_weight' must be finite and not negative"),
+    "class type": ((X, Y), {"class_weight": object()}, TypeError, "'class_weight' must be an array of numbers"),
+    "no classes": ((X, REAL), {"class_weight": "balanced", "loss": "l2"}, ValueError, "'class_weight' must come with integer labels"),
+    "clip value": ((X, Y), {"clip_value": 0}, ValueError, "Trainer: argument 'clip_value' must be finite and in range"),
+    "clip norm": ((X, Y), {"clip_norm": "much"}, TypeError, "Trainer: argument 'clip_norm' must be a real number"),
+    "max norm": ((X, Y), {"max_norm": math.inf}, ValueError, "Trainer: argument 'max_norm' must be finite and in range"),
+    "average": ((X, Y), {"average": 0.9}, TypeError, r"Trainer: argument 'average' must be settings .*EMA\(0.999\)"),
+    "scaler": ((X, Y), {"preprocessing": True}, TypeError, "Trainer: argument 'preprocessing' must be a standardizer"),
+    "scaler width": ((X, Y), {"preprocessing": Standardizer().fit(X[:, :5])}, ValueError, "'preprocessing' must fit the net's inputs"),
     "loss": ((X, Y), {"loss": "mse"}, ValueError, "Trainer: argument 'loss' must name a loss"),
     "optimizer": ((X, Y), {"optimizer": "lion"}, ValueError, "Trainer: argument 'optimizer' must be an optimizer"),
     "rate": ((X, Y), {"schedule": 0.5}, TypeError, "Trainer: argument 'schedule' must be a schedule"),
@@ -380,8 +449,12 @@ def test_bad_arguments_are_answered_before_anything_changes(case):
     (lambda: EarlyStopping(patience=0), "'patience' must be in range"),
     (lambda: EarlyStopping(min_delta=-1), "'min_delta' must be finite and in range"),
     (lambda: EarlyStopping(monitor=3), "'monitor' must be a name"),
+    (lambda: Every(0, print), "'steps' must be in range"),
+    (lambda: Every(5, None), "'callback' must be a callable"),
+    (lambda: EMA(1.0), "'decay' must be finite and in range"),
+    (lambda: EMA(0.0), "'decay' must be finite and in range"),
 ])
-def test_bad_early_stopping_is_answered(make, sentence):
+def test_bad_settings_are_answered(make, sentence):
     with pytest.raises((ValueError, TypeError), match=sentence):
         make()
 

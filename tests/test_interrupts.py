@@ -1,0 +1,184 @@
+"""Ctrl-C: honoured soon, and what it leaves is the state after a completed update."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import EMA, MLP, Adam, Every, ReduceOnPlateau, Trainer, loop
+from fastnn.interrupts import Held
+
+RNG = np.random.default_rng(51)
+X = RNG.normal(size=(4000, 6)).astype(np.float32)
+Y = (X @ RNG.normal(size=(6, 3))).argmax(axis=1)
+
+
+def trainer(loss="softmax_cross_entropy"):
+    settings = {"optimizer": Adam(0.01), "schedule": ReduceOnPlateau(patience=1, monitor="loss"), "average": EMA(0.9)}
+    return Trainer(MLP((6, 16, 3), keep_prob=(0.9, 0.8), seed=5), loss=loss, **settings)
+
+
+def digest(made):
+    arrays = [*made.net.parameters(), *(array for state in made._state for array in state), *made._averages]
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).digest()
+
+
+@pytest.fixture
+def press():
+    """`press(seconds)` has Ctrl-C pressed that much later, wherever the main thread is then."""
+    before = signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+    def later(seconds):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    yield later
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+class OwnLoss(fastnn.SoftmaxCrossEntropy):
+    pass
+
+
+@pytest.mark.parametrize("loss", [fastnn.SoftmaxCrossEntropy(), OwnLoss()], ids=["own", "users"])
+def test_a_hundred_random_moments(engine, press, loss):
+    python = engine is loop.Engine or isinstance(loss, OwnLoss)
+    rows, batch = (160, 16) if python else (4000, 4)
+    x, y, epochs = X[:rows], Y[:rows], 4
+    digests = {0: digest(trainer(loss))}
+    watching = Every(1, lambda made, record: digests.update({made.steps: digest(made)}))
+    trainer(loss).fit(x, y, epochs=epochs, batch_size=batch, callbacks=[watching])
+    assert len(digests) == epochs * rows // batch + 1
+    began = time.perf_counter()
+    clean = trainer(loss)
+    history = clean.fit(x, y, epochs=epochs, batch_size=batch)
+    seconds = time.perf_counter() - began
+    stops = []
+    for moment in np.random.default_rng(7).uniform(0.0, seconds, 100):
+        made = trainer(loss)
+        try:
+            press(max(moment, 1e-6))
+            made.fit(x, y, epochs=epochs, batch_size=batch)
+            press(0)
+        except KeyboardInterrupt:
+            stops.append(made.steps)
+        assert digest(made) == digests[made.steps]
+        assert len(made.history) == made.epochs <= made.steps * batch / rows
+        left = epochs - made.epochs
+        if left:
+            assert len(made.fit(x, y, epochs=left, batch_size=batch)) == left
+        assert digest(made) == digest(clean)
+        assert made.history["loss"] == history["loss"][epochs - left:] or not left
+        assert made._schedule_state == clean._schedule_state
+    assert len(stops) >= 50
+    assert len(set(stops)) >= 3
+
+
+def test_it_is_honoured_soon(engine):
+    """Far within a run of the engine, of which a whole one takes much longer."""
+    rows = 200 if engine is loop.Engine else 50_000
+    x, y = np.resize(X, (rows * 8, 6)), np.resize(Y, rows * 8)
+    made = trainer()
+    made.fit(x[:80], y[:80], epochs=1, batch_size=8)
+    pressed = []
+
+    def kill():
+        pressed.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.05, kill)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(x, y, epochs=1000, batch_size=8)
+    assert time.perf_counter() - pressed[0] < 2.0  # 0.1 on a machine with nothing else to do
+    timer.join()
+    assert made.steps % rows != 0
+
+
+def test_other_threads_run_while_an_epoch_does(engine):
+    made = trainer()
+    counts = []
+
+    def count():
+        while not done.is_set():
+            counts.append(time.perf_counter())
+            time.sleep(0.0005)
+
+    done = threading.Event()
+    thread = threading.Thread(target=count)
+    thread.start()
+    began = time.perf_counter()
+    while len(counts) < 10 and time.perf_counter() - began < 60:
+        made.epoch(X, Y, batch_size=100)
+    done.set()
+    thread.join()
+    assert len(counts) >= 10
+
+
+def test_two_trainers_in_two_threads_do_not_disturb_each_other(engine):
+    alone, together = [trainer() for _ in range(2)], [trainer() for _ in range(2)]
+    for made, rows in zip(alone, (slice(0, 400), slice(400, 900))):
+        made.fit(X[rows], Y[rows], epochs=4, batch_size=20)
+    threads = [threading.Thread(target=made.fit, args=(X[rows], Y[rows]), kwargs={"epochs": 4, "batch_size": 20})
+               for made, rows in zip(together, (slice(0, 400), slice(400, 900)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [digest(made) for made in together] == [digest(made) for made in alone]
+
+
+# --- holding it back -----------------------------------------------------------------------------------------------------------------
+
+
+def test_held_lets_it_through_at_a_check_and_at_the_end():
+    handler = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def work(check):
+        with Held() as held:
+            signal.raise_signal(signal.SIGINT)
+            seen.append("pressed")
+            if check:
+                held.check()
+            seen.append("no check")
+
+    with pytest.raises(KeyboardInterrupt):
+        work(True)
+    with pytest.raises(KeyboardInterrupt):
+        work(False)
+    assert seen == ["pressed", "pressed", "no check"]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_held_blocks_nest():
+    seen = []
+
+    def work():
+        with Held():
+            with Held() as held:
+                signal.raise_signal(signal.SIGINT)
+                held.check()
+                seen.append("inner")
+            seen.append("outer")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert seen == ["inner", "outer"]
+
+
+def test_a_program_that_ignores_it_is_left_alone():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Held():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
