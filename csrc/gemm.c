@@ -67,7 +67,8 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->k_block = larger(1, parts_of(k, p->k_blocks));
     p->group = p->direct ? panels : p->b.column_stride == 1 ? LEAST_GROUP : 1;
     if (p->k_blocks == 1) p->group = larger(p->group, GROUP_BYTES / (p->k_block * panel_row));
-    p->group = parts_of(panels, parts_of(panels, larger(1, smaller(p->group, panels)))); /* groups of nearly equal size */
+    p->group = larger(1, smaller(p->group, panels));
+    p->group = larger(1, parts_of(panels, larger(1, parts_of(panels, p->group)))); /* groups of nearly equal size */
     p->chunk_tiles = p->row_tiles;
     if (p->k_blocks == 1 && !p->direct) p->chunk_tiles = larger(1, PART_BYTES / (p->group * panel_row * kernels->most_rows));
 
