@@ -45,5 +45,7 @@ def load(monkeypatch):
 @pytest.fixture(params=["loop"] if backend.engine is None else ["loop", "compiled"])
 def engine(request, monkeypatch):
     """Run the test once on each training engine; the class."""
-    monkeypatch.setattr(backend, "engine", loop.Engine if request.param == "loop" else backend.engine)
-    return backend.engine
+    if request.param == "compiled":
+        return backend.engine
+    monkeypatch.setattr(backend, "engine", None)
+    return loop.Engine
