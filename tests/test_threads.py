@@ -91,6 +91,20 @@ def test_the_threads_asked_for_do_run(threads):
         assert threads_of_the_process() == alone + count - 1
 
 
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("count", [1, 4])
+def test_subnormal_sums_are_zero_on_every_thread(threads, dtype, count):
+    """Workers count subnormal numbers as zero, as the caller does, even where they were started by one that did not."""
+    threads(1)
+    threads(count)
+    _core.stream_bandwidth(10_000, 0.0)  # starts the workers
+    (n, i, o), least = SPLIT["product"][0], np.finfo(dtype).tiny
+    x, w, dy = (np.full(shape, value, dtype) for shape, value in (((n, i), 1e-4), ((i, o), least), ((n, o), least / 4)))
+    for _ in range(20):
+        results = [ops.linear_forward(x, w), *ops.linear_backward(dy, x, np.full((i, o), 1e-4, dtype))]
+        assert not any(result.any() for result in results)
+
+
 # ---------------------------------------------------------------------------------------------------------------------------------
 # How many
 

@@ -19,6 +19,9 @@ VECTOR_BYTES = {"portable": 16, "neon": 16, "avx2": 32, "avx512": 64}
 MOST_VECTORS = {"portable": [0, 8, 6, 4, 3], "avx2": [0, 8, 6, 4, 3]}  # of columns in a tile of so many rows; csrc/templates/shapes16.h
 MOST_VECTORS |= {"neon": [0, 8, 8, 8, 6, 4, 4, 3, 3], "avx512": [0, 8, 8, 8, 6, 4, 4, 3, 3]}  # shapes32.h
 MOST_K = 1024  # terms that are summed in registers; csrc/gemm.c
+FAR_BYTES = 2**23  # of the second operand, from which on it is read in place by up to four tiles of rows; csrc/gemm.c
+
+ORDERS = {"C": np.copy} | {name: cases.LAYOUTS[name] for name in ("Fortran", "strided", "reversed")}
 
 dtypes = pytest.mark.parametrize("dtype", cases.DTYPES)
 
@@ -97,13 +100,65 @@ def test_products_larger_than_every_block(isa, dtype, size):
     plain = cases.KERNELS["linear_forward"].make(rng, dtype, size)
     y = ops.linear_forward(**plain)
     check_product("linear_forward", plain, y, reference.linear_forward(**plain))
-    for x_layout, w_layout in itertools.product(("Fortran", "strided", "reversed"), repeat=2):
-        given = {"x": cases.LAYOUTS[x_layout](plain["x"]), "w": cases.LAYOUTS[w_layout](plain["w"]), "b": cases.strided(plain["b"])}
+    for x_layout, w_layout in itertools.product(ORDERS, repeat=2):
+        given = {"x": ORDERS[x_layout](plain["x"]), "w": ORDERS[w_layout](plain["w"]), "b": cases.strided(plain["b"])}
         same_bits(ops.linear_forward(**given), y)
     n, i, o = size
     for name in ("linear_backward", "linear_relu_dropout_backward"):
         given = cases.KERNELS[name].make(rng, dtype, (i, n, o) if i > 2000 else size)
         check_product(name, given, getattr(ops, name)(**given), getattr(reference, name)(**given))
+
+
+@dtypes
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.usefixtures("two_threads")
+def test_far_weights(isa, dtype, threads):
+    """Weights too large for caches, at every number of row tiles that reads them in place and the next, into outputs of either order:
+    the bits of two products with half of the columns each, which are not too large."""
+    rng = np.random.default_rng(7)
+    most_rows, k = len(MOST_VECTORS[isa]) - 1, 1030
+    n = FAR_BYTES // np.dtype(dtype).itemsize // k + 17
+    x, w, b = cases.normal(rng, dtype, 4 * most_rows + 1, k), cases.normal(rng, dtype, k, n), cases.normal(rng, dtype, n)
+    assert w.nbytes >= FAR_BYTES > w[:, : n // 2 + 1].nbytes
+    _config.set_num_threads(threads)
+    halves = np.hstack([ops.linear_relu_forward(x, w[:, part], b[part]) for part in (slice(n // 2), slice(n // 2, None))])
+    for m in sorted({1, 2, *(tiles * most_rows + d for tiles in range(1, 5) for d in (0, 1))}):
+        for order in "CF":
+            frame, out = in_frame((m, n), dtype, order)
+            ops.linear_relu_forward(x[:m], w, b, out=out)
+            same_bits(out, halves[:m])
+            assert frame_is_whole(frame), (m, order)
+    given = {"x": x[:3], "w": w, "b": b}
+    check_product("linear_relu_forward", given, halves[:3], reference.linear_relu_forward(**given))
+
+
+@dtypes
+@pytest.mark.usefixtures("two_threads")
+def test_no_thread_gets_less_than_a_vector(isa, dtype):
+    """A product that is worth two threads, with hardly more columns than a vector has."""
+    lanes = VECTOR_BYTES[isa] // np.dtype(dtype).itemsize
+    rng = np.random.default_rng(8)
+    for n in range(lanes + 1, 2 * lanes):
+        x, w = cases.normal(rng, dtype, 8, 200_000 // n), cases.normal(rng, dtype, 200_000 // n, n)
+        parallel = ops.linear_forward(x, w)
+        _config.set_num_threads(1)
+        same_bits(parallel, ops.linear_forward(x, w))
+        _config.set_num_threads(2)
+
+
+@dtypes
+@pytest.mark.parametrize("name", ["linear_backward", "linear_relu_dropout_backward"])
+@pytest.mark.usefixtures("two_threads")
+def test_a_split_gate_in_every_layout(dtype, name):
+    """Gradients large enough to be gated and summed by two threads."""
+    given = cases.KERNELS[name].make(np.random.default_rng(9), dtype, (300, 3, 250))
+    plain = getattr(ops, name)(**given)
+    check_product(name, given, plain, getattr(reference, name)(**given))
+    for dy_layout, y_layout in itertools.product(ORDERS, ORDERS if "y" in given else ["C"]):
+        changed = {"dy": ORDERS[dy_layout](given["dy"])} | ({"y": ORDERS[y_layout](given["y"])} if "y" in given else {})
+        _, dw, db = getattr(ops, name)(**given | changed, need_dx=False)
+        same_bits(dw, plain[1])
+        same_bits(db, plain[2])
 
 
 @dtypes
@@ -118,6 +173,18 @@ def test_dropout_of_a_split_product_is_that_of_the_whole(isa, dtype, size, layou
     out = cases.LAYOUTS.get(layout, np.copy)(np.empty((size[0], size[2]), dtype))
     got = ops.linear_relu_dropout_forward(**given, **keep, out=out)
     same_bits(got, reference.dropout_forward(ops.linear_relu_forward(**given), **keep))
+
+
+@dtypes
+@pytest.mark.parametrize("rows", [1, 9])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_relu_lets_nan_through(isa, dtype, rows, order):
+    """For a single row, for tiles of several, and for outputs whose columns are apart."""
+    rng = np.random.default_rng(10)
+    x, w, b = cases.normal(rng, dtype, rows, 9), cases.normal(rng, dtype, 9, 50), cases.normal(rng, dtype, 50)
+    w[4, [3, 49]] = np.nan
+    y = ops.linear_relu_forward(x, w, b, out=np.empty((rows, 50), dtype, order))
+    np.testing.assert_array_equal(np.isnan(y), np.broadcast_to(np.isnan(w[4]), y.shape))
 
 
 @dtypes

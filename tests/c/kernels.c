@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fastnn.h"
+#include "gemm.h"
 
 enum { MOST_ARRAYS = 4, TAILS = 70 };
 
@@ -245,6 +245,76 @@ static void products(const char *isa, enum fnn_dtype dtype, ptrdiff_t n, ptrdiff
     for (size_t a = 0; a < sizeof all / sizeof *all; a++) free(all[a]);
 }
 
+struct gathered {
+    enum fnn_dtype dtype;
+    struct fnn_matrix whole;
+};
+
+static void gather(void *context, const struct fnn_matrix *part, ptrdiff_t row, ptrdiff_t column)
+{
+    const struct gathered *g = context;
+    for (ptrdiff_t r = 0; r < part->rows; r++)
+        for (ptrdiff_t c = 0; c < part->columns; c++)
+            put(g->dtype, g->whole.data, (row + r) * g->whole.row_stride + column + c, element(g->dtype, part, r, c));
+}
+
+static void run_product(struct fnn_product *product)
+{
+    const size_t bytes = fnn_product_plan(product);
+    void *workspace = aligned_alloc(64, bytes + 64 * !bytes);
+    fnn_product_run(product, workspace);
+    free(workspace);
+}
+
+/* What the linear layer makes no use of: y += a b, dropout of the later rows of a batch, and a y of which no more than parts exist. */
+static void product_parts(const char *isa, enum fnn_dtype dtype, ptrdiff_t n, ptrdiff_t k, ptrdiff_t o)
+{
+    enum { ABOVE = 3 }; /* rows of the batch before the first */
+    const int fused = strcmp(isa, "portable") != 0;
+    const ptrdiff_t half = k / 2, element_bytes = (ptrdiff_t)size_of(dtype);
+    const struct fnn_matrix a = matrix(numbers(dtype, n * k, 0, 0), n, k, (int)(draw() % 2));
+    const struct fnn_matrix b = matrix(numbers(dtype, k * o, 0, 0), k, o, (int)(draw() % 2));
+    const struct fnn_matrix y = matrix(numbers(dtype, n * o, 0, 0), n, o, 0), turned = matrix(numbers(dtype, n * o, 0, 0), n, o, 1);
+    const struct fnn_matrix batch = matrix(numbers(dtype, (ABOVE + n) * o, 0, 0), ABOVE + n, o, 0);
+    char *plain = (char *)batch.data + ABOVE * o * element_bytes;
+    void *bias = numbers(dtype, o, 0, 0);
+    double *size = malloc((size_t)(n * o) * sizeof *size);
+    const struct fnn_dropout dropout = {draw(), draw(), 40000};
+    struct gathered gathered = {dtype, y};
+    const struct fnn_product whole = {.kernels = &fnn_active()->real[dtype], .dtype = dtype, .a = a, .b = b, .bias = {bias, 1}, .relu = 1};
+    multiply_plainly(dtype, fused, a, b, bias, 1, plain, size);
+
+    for (int transposed_y = 0; transposed_y < 2; transposed_y++) {
+        struct fnn_product half_of_k = whole;
+        half_of_k.y = transposed_y ? turned : y;
+        half_of_k.a.columns = half_of_k.b.rows = half;
+        half_of_k.relu = 0;
+        half_of_k.bias.data = NULL;
+        run_product(&half_of_k);
+        half_of_k.a.data = (char *)a.data + half * a.column_stride * element_bytes;
+        half_of_k.b.data = (char *)b.data + half * b.row_stride * element_bytes;
+        half_of_k.a.columns = half_of_k.b.rows = k - half;
+        half_of_k.relu = half_of_k.accumulate = 1;
+        half_of_k.bias.data = bias;
+        run_product(&half_of_k);
+        if (transposed_y) gather(&gathered, &turned, 0, 0);
+        same("product added to y", dtype, n * o, y.data, plain);
+        memset(y.data, 0xFF, (size_t)(n * o * element_bytes));
+    }
+
+    fnn_dropout(dtype, &batch, &batch, &dropout);
+    struct fnn_product parts = whole;
+    parts.y = (struct fnn_matrix){NULL, n, o, 0, 0};
+    parts.dropout = &dropout;
+    parts.dropout_row = ABOVE;
+    parts.finish = (struct fnn_finish){gather, &gathered};
+    run_product(&parts);
+    same("product in parts", dtype, n * o, y.data, plain);
+
+    void *all[] = {a.data, b.data, y.data, turned.data, batch.data, bias, size};
+    for (size_t t = 0; t < sizeof all / sizeof *all; t++) free(all[t]);
+}
+
 int main(void)
 {
     static const ptrdiff_t larger[][3] = {{70, 40, 130}, {5, 1030, 33}, {20, 2100, 17}, {1, 300, 140}, {40, 5, 270}, {1100, 13, 9}};
@@ -261,7 +331,13 @@ int main(void)
             for (ptrdiff_t c = 1; c <= TAILS; c++) losses(isa, (enum fnn_dtype)dtype, c % 5, c);
             for (ptrdiff_t t = 0; t < 10 * TAILS; t++)
                 products(isa, (enum fnn_dtype)dtype, (ptrdiff_t)(draw() % 19), (ptrdiff_t)(draw() % 40), (ptrdiff_t)(draw() % 60));
-            for (size_t t = 0; t < sizeof larger / sizeof *larger; t++) products(isa, (enum fnn_dtype)dtype, larger[t][0], larger[t][1], larger[t][2]);
+            for (size_t t = 0; t < sizeof larger / sizeof *larger; t++) {
+                products(isa, (enum fnn_dtype)dtype, larger[t][0], larger[t][1], larger[t][2]);
+                for (int draws = 0; draws < 4; draws++) product_parts(isa, (enum fnn_dtype)dtype, larger[t][0], larger[t][1], larger[t][2]);
+            }
+            for (ptrdiff_t n = 1; n <= 3; n++) product_parts(isa, (enum fnn_dtype)dtype, n, 2060, 1030); /* b is far */
+            product_parts(isa, (enum fnn_dtype)dtype, 300, 20, 600); /* parts have fewer than all rows, */
+            product_parts(isa, (enum fnn_dtype)dtype, 300, 1030, 80); /* unless terms come in several blocks */
         }
         printf("%s: %ld arrays compared, %ld wrong\n", isa, comparisons, failures);
     }

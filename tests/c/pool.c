@@ -11,6 +11,7 @@
 #include "pool.h"
 
 enum { CALLERS = 4, JOBS = 3000, MOST_TASKS = 9, CHILDREN = 30, WATCHDOG_SECONDS = 300 };
+enum { MEETINGS = 10, PAUSE_MICROSECONDS = 5000, LOOKS = 4000, LOOK_MICROSECONDS = 500 };
 
 struct job { /* plain integers: what a task writes must reach the caller, and no other task may write it */
     long input, results[MOST_TASKS];
@@ -33,6 +34,30 @@ static long work(long seed, long jobs)
         for (int t = 0; t < MOST_TASKS; t++) wrong += job.results[t] != (t < tasks ? job.input * (t + 1) : 0);
     }
     return wrong;
+}
+
+/* Each of two tasks waits for the other to begin: true only where two threads share them. */
+static void meet(void *context, int task)
+{
+    atomic_int *begun = context;
+    (void)task;
+    atomic_fetch_add(begun, 1);
+    for (int look = 0; look < LOOKS && atomic_load(begun) < 2; look++) usleep(LOOK_MICROSECONDS);
+    if (atomic_load(begun) < 2) atomic_fetch_add(begun, -2);
+}
+
+/* Returns how many of some jobs, after pauses in which the worker falls asleep, were not shared between it and the caller. */
+static long unshared(int cpus)
+{
+    long found = 0;
+    fnn_set_threads(2, cpus);
+    for (int turn = 0; turn < MEETINGS; turn++) {
+        atomic_int begun = 0;
+        usleep(PAUSE_MICROSECONDS);
+        fnn_parallel(2, meet, &begun);
+        found += atomic_load(&begun) != 2;
+    }
+    return found;
 }
 
 static atomic_long wrong_in_callers;
@@ -69,9 +94,11 @@ int main(int count, char **arguments)
 {
     alarm(WATCHDOG_SECONDS);
     const long forks = count > 1 ? atol(arguments[1]) : CHILDREN;
-    long wrong = 0, children = 0;
+    long wrong = unshared(2) + unshared(1), children = 0;
 
-    fnn_set_threads(4, 4);
+    fnn_set_threads(1, 1);
+    wrong += work(0, JOBS);
+    fnn_set_threads(4, 4); /* hangs if a job that nobody helped with kept the pool */
     wrong += work(1, JOBS);
     for (long c = 0; c < forks; c++) children += child_is_right();
     wrong += work(2, JOBS);
@@ -89,6 +116,6 @@ int main(int count, char **arguments)
     pthread_join(sizes, NULL);
     wrong += atomic_load(&wrong_in_callers);
 
-    printf("%d jobs, %ld wrong; %ld children, %ld right\n", (CALLERS + 2) * JOBS, wrong, 2 * forks, children);
+    printf("%d jobs, %ld wrong; %ld children, %ld right\n", (CALLERS + 3) * JOBS, wrong, 2 * forks, children);
     return wrong != 0 || children != 2 * forks;
 }
