@@ -6,7 +6,7 @@ The compiled engine has the same constructor, methods and effects; the trainer c
 2. forward, the loss and its gradient, backward; a loss or a gradient that is not finite ends the run before anything is written;
 3. the norm of all gradients, `sqrt(sum g * g)` in float64, where it is wanted; clip by norm: `g *= clip_norm / norm` where
    `norm > clip_norm`; then by value: `-clip_value <= g <= clip_value`;
-4. the optimizer's kernel on every parameter;
+4. the optimizer's kernel on every parameter; what it changes in the weights, by their norm, is the update ratio;
 5. max-norm: a column of a weight matrix with `norm = sqrt(sum of squares, rows added in order) > max_norm` becomes
    `column * (max_norm / norm)` (Srivastava et al. 2014);
 6. the running average: `average += (1 - decay) * (param - average)`.
@@ -155,22 +155,24 @@ class Engine(Loop):
         if not all(np.isfinite(gradient).all() for gradient in gradients):
             return False
         norm = _norm(gradients) if measure or plan.clip_norm < math.inf else math.nan
-        before = [w.copy() for w in self._parameters[0::2]] if measure else []
+        moved = 0.0
+        size = _norm(self._parameters[0::2]) if measure else 0.0
         for k, (param, gradient, state) in enumerate(zip(self._parameters, gradients, self._states)):
             if norm > plan.clip_norm:
                 gradient = _flushed(_flushed(gradient) * gradient.dtype.type(plan.clip_norm / norm))
             if plan.clip_value < math.inf:
                 gradient = np.clip(gradient, -gradient.dtype.type(plan.clip_value), gradient.dtype.type(plan.clip_value))
+            before = param.astype(np.float64) if measure and k % 2 == 0 else None
             apply(plan.update, param, gradient, state, scalars if k % 2 == 0 else bias_scalars)
+            if before is not None:
+                moved += float(np.square(param - before).sum())
             if plan.max_norm < math.inf and k % 2 == 0:
                 _limit_columns(param, plan.max_norm)
         rest = self._parameters[0].dtype.type(1.0 - plan.average)
         for average, param in zip(self._averages, self._parameters):
             average[...] = _flushed(_flushed(average) + _flushed(rest * _flushed(_flushed(param) - _flushed(average))))
         if measure:
-            size = _norm(before)
-            moved = _norm([w.astype(np.float64) - b for w, b in zip(self._parameters[0::2], before)])
-            self._sums = self._sums._replace(gradient_norm=norm, update_ratio=moved / size if size > 0 else math.nan)
+            self._sums = self._sums._replace(gradient_norm=norm, update_ratio=math.sqrt(moved) / size if size > 0 else math.nan)
         return True
 
 

@@ -228,7 +228,7 @@ class Trainer:
 
         A record holds `epoch` (from 1), `loss` and the loss's metric as the batches saw them (dropout on, weights on the move), `val_loss`
         and the metric on `validation_data = (x, y)`; of the epoch's last update the `learning_rate`, the `gradient_norm` (of all
-        gradients together, before clipping) and the `update_ratio` (norm of what the update changed in the weights by their norm); and
+        gradients together, before clipping) and the `update_ratio` (norm of what the optimizer changed in the weights by their norm); and
         `seconds`. Callbacks see it after the schedule has; `early_stopping` is asked last. `progress` shows one line on stderr.
 
         `sample_weight (n,)` weighs the rows in the loss; `class_weight` multiplies it by a weight of the row's label: `"balanced"` for

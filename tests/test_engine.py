@@ -111,8 +111,8 @@ SETTINGS = {
     "parts": ({"keep_prob": (0.9, 0.5, 0.8)}, {"weighted": True}, {"micro": 7}),
     "parts of one": ({"keep_prob": (0.9, 0.5, 0.8), "average": 0.9}, {"bytes_": True}, {"micro": 1}),
     "unmeasured": ({}, {}, {"measure": False}),
-    "max_norm": ({"max_norm": 0.5}, {}, {"measure": False}),
-    "max_norm and average": ({"max_norm": 0.5, "average": 0.9}, {}, {"measure": False}),
+    "max_norm": ({"max_norm": 0.5}, {}, {}),
+    "max_norm and average": ({"max_norm": 0.5, "average": 0.9}, {}, {}),
 }
 
 
