@@ -11,6 +11,7 @@ enum {
     WIDE_BYTES = 2048,  /* rows from this length on are kept an odd number of cache lines apart */
     FEW_ROWS = 32,      /* plans of so many rows may take more workspace than those of many */
     GATHERED_A_THREAD = 20000, /* elements to gather that are worth a second thread */
+    ROWS_AHEAD = 3,     /* rows that are fetched before their turn: shuffled ones lie anywhere in memory */
 };
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -179,14 +180,21 @@ struct gathering {
     int tasks;
 };
 
+static const char *row_to_gather(const struct gathering *g, ptrdiff_t r)
+{
+    const ptrdiff_t row = g->rows->order ? g->rows->order[g->start + r] : g->start + r;
+    return (const char *)g->rows->x + row * g->rows->x_stride * (g->rows->bytes ? 1 : g->net->size);
+}
+
 static void gather_part(void *context, int task)
 {
     const struct gathering *g = context;
     const struct fnn_network *net = g->net;
     const ptrdiff_t n = net->x.rows, width = net->gathered.columns, first = n * task / g->tasks, end = n * (task + 1) / g->tasks;
+    const ptrdiff_t bytes = width * (g->rows->bytes ? 1 : net->size);
     for (ptrdiff_t r = first; r < end; r++) {
-        const ptrdiff_t from_row = g->rows->order ? g->rows->order[g->start + r] : g->start + r;
-        const char *from = (const char *)g->rows->x + from_row * g->rows->x_stride * (g->rows->bytes ? 1 : net->size);
+        const char *from = row_to_gather(g, r), *next = row_to_gather(g, smaller(r + ROWS_AHEAD, end - 1));
+        for (ptrdiff_t b = 0; b < bytes; b += FNN_LINE) __builtin_prefetch(next + b);
         char *to = (char *)net->gathered.data + r * net->gathered.row_stride * net->size;
         if (g->rows->bytes) net->kernels->from_bytes(width, (const uint8_t *)from, to);
         if (net->mean) net->kernels->standardise(width, g->rows->bytes ? to : from, net->mean, net->inverse_std, to);

@@ -40,6 +40,12 @@ cdef extern from "fastnn.h" nogil:
     void fnn_map(fnn_map_operation, fnn_dtype, Py_ssize_t, void **, const double *) noexcept
     void fnn_dropout(fnn_dtype, const fnn_matrix *, const fnn_matrix *, const fnn_dropout_state *) noexcept
     void fnn_permutation(Py_ssize_t, uint64_t, uint64_t, int64_t *) noexcept
+    struct fnn_order:
+        Py_ssize_t n
+        uint64_t seed
+        uint64_t stream
+        int64_t *order
+    void fnn_permutations(int, const fnn_order *) noexcept
     size_t fnn_linear_forward(fnn_dtype, const fnn_matrix *, const fnn_matrix *, fnn_vector, int, const fnn_dropout_state *,
                               const fnn_matrix *) noexcept
     size_t fnn_linear_backward(fnn_dtype, const fnn_matrix *, const fnn_matrix *, const fnn_matrix *, const fnn_matrix *, double,
@@ -60,6 +66,7 @@ cdef object empty = np.empty
 cdef object empty_like = np.empty_like
 cdef object float32 = np.dtype(np.float32)
 cdef object float64 = np.dtype(np.float64)
+cdef object int64 = np.dtype(np.int64)
 
 RELU_FORWARD, RELU_BACKWARD, LEAKY_FORWARD, LEAKY_BACKWARD = FNN_RELU_FORWARD, FNN_RELU_BACKWARD, FNN_LEAKY_FORWARD, FNN_LEAKY_BACKWARD
 TANH_FORWARD, TANH_BACKWARD, SIGMOID_FORWARD, SIGMOID_BACKWARD = FNN_TANH_FORWARD, FNN_TANH_BACKWARD, FNN_SIGMOID_FORWARD, FNN_SIGMOID_BACKWARD
@@ -414,7 +421,6 @@ cdef object plain_labels(str function, str name, object labels, Py_ssize_t n, Py
     return labels if good else checks.labels(function, name, labels, n, c)
 
 
-cdef object int64 = np.dtype(np.int64)
 
 
 cdef int check_weights(str function, object weight, const Py_buffer *buffer, int dtype, Py_ssize_t n) except -1:

@@ -185,7 +185,7 @@ cdef class Engine:
         if y is not None:
             y = np.ascontiguousarray(y)
             if y.ndim == 1:
-                rows.labels = <const int64_t *>address("y", y, np.dtype(np.int64), (count,), False)
+                rows.labels = <const int64_t *>address("y", y, int64, (count,), False)
                 if count and (self.plan.loss == "l2" or y.min() < 0 or y.max() >= outputs):
                     raise checks.fail(ValueError, "Engine", "y", "be labels of the net's outputs", f"0 .. {outputs - 1}", "others")
             else:
@@ -198,13 +198,23 @@ cdef class Engine:
             rows.weight = address("weight", weight, self.dtype, (count,), False)
             kept.append(weight)
         if order is not None:
-            order = np.ascontiguousarray(order)
-            rows.order = <const int64_t *>address("order", order, np.dtype(np.int64), order.shape, False)
-            if len(order) and (order.min() < 0 or order.max() >= count):
-                raise checks.fail(ValueError, "Engine", "order", "name rows", f"0 .. {count - 1}", "others")
-            rows.count = len(order)
-            kept.append(order)
+            kept.append(self.put_in_order(rows, count, order))
         return kept
+
+    cdef put_in_order(self, fnn_rows *rows, Py_ssize_t count, order):
+        """Have `rows` visited in `order`; returns the array that must stay alive."""
+        cdef Py_ssize_t i
+        order = np.ascontiguousarray(order)
+        rows.order = <const int64_t *>address("order", order, int64, order.shape, False)
+        rows.count = len(order)
+        for i in range(rows.count):
+            if not 0 <= rows.order[i] < count:
+                raise checks.fail(ValueError, "Engine", "order", "name rows", f"0 .. {count - 1}", str(rows.order[i]))
+        return order
+
+    cdef bint agrees(self, Engine other):
+        """Whether rows that suit `other` suit this engine."""
+        return self.kind == other.kind and self.inputs == other.inputs and self.outputs == other.outputs and self.plan.loss == other.plan.loss
 
     cdef list prepare(self, fnn_updates *updates, Py_ssize_t rows, batch_size, micro_batch, first, count, scalars, bias_scalars, step, measure):
         scalars, bias_scalars = np.ascontiguousarray(scalars), np.ascontiguousarray(bias_scalars)
@@ -392,7 +402,11 @@ def run_members(engines, rows, jobs, double deadline):
             members[i].network, members[i].failed, members[i].done = engine.network, 0, 0
             x, y, weight, order = rows[i]
             batch_size, micro_batch, first, updates, scalars, bias_scalars, step, measure = jobs[i]
-            kept.append(engine.describe(&members[i].rows, x, y, weight, order))
+            if i > 0 and x is rows[0][0] and y is rows[0][1] and weight is rows[0][2] and order is not None and engine.agrees(engines[0]):
+                members[i].rows = members[0].rows  # checked once
+                kept.append(engine.put_in_order(&members[i].rows, len(x), order))
+            else:
+                kept.append(engine.describe(&members[i].rows, x, y, weight, order))
             kept.append(engine.prepare(&members[i].updates, members[i].rows.count, batch_size, micro_batch, first, updates, scalars,
                                        bias_scalars, step, measure))
         left = count
@@ -423,3 +437,23 @@ def run_members(engines, rows, jobs, double deadline):
         PyMem_Free(members)
         for engine in entered:
             engine.busy = False
+
+
+def permutations(wanted):
+    """`permutation(n, seed=, stream=)` for every `(n, seed, stream)`, as one job on all threads; a list of int64 arrays."""
+    cdef Py_ssize_t count = len(wanted), i
+    cdef fnn_order *orders = <fnn_order *>PyMem_Malloc(max(1, count) * sizeof(fnn_order))
+    if orders == NULL:
+        raise MemoryError("fastnn.fit_many: no memory for the list of orders")
+    try:
+        made = [empty(n, int64) for n, _, _ in wanted]
+        for i in range(count):
+            orders[i].n, orders[i].seed, orders[i].stream = wanted[i]
+            if not 0 <= orders[i].n < 2**32:
+                raise checks.fail(ValueError, "fit_many", "rows", "be fewer", "less than 2**32", str(orders[i].n))
+            orders[i].order = <int64_t *>address("order", made[i], int64, made[i].shape, True)
+        with nogil:
+            fnn_permutations(<int>count, orders)
+        return made
+    finally:
+        PyMem_Free(orders)

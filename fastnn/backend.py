@@ -1,7 +1,7 @@
 """Chooses, once, which kernels the network runs on: the compiled `ops`, or their NumPy twin when `FASTNN_BACKEND=numpy` asks for it.
 
-`engine` is the compiled training engine and `run_members` runs many of them as one job; both are None where training is left to the
-engine of `fastnn.loop`, which calls `kernels`.
+`engine` is the compiled training engine; `run_members` runs many of them, and `permutations` shuffles for them, as one job. All are None
+where training is left to the engine of `fastnn.loop`, which calls `kernels`.
 
 There is no silent fallback: without the compiled module the import of `ops` fails with a sentence that says what to do.
 """
@@ -15,17 +15,17 @@ from typing import Any
 NAMES = ("compiled", "numpy")
 
 
-def _choose() -> tuple[str, ModuleType, Any, Any]:
+def _choose() -> tuple[str, ModuleType, Any, Any, Any]:
     name = os.environ.get("FASTNN_BACKEND", "compiled") or "compiled"
     if name not in NAMES:
         raise ImportError(f"fastnn: environment variable FASTNN_BACKEND must be one of {', '.join(NAMES)} (got {name!r})")
     if name == "numpy":
         from . import reference
 
-        return name, reference, None, None
+        return name, reference, None, None, None
     from . import ops
 
-    return name, ops, ops._core.Engine, ops._core.run_members
+    return name, ops, ops._core.Engine, ops._core.run_members, ops._core.permutations
 
 
-name, kernels, engine, run_members = _choose()
+name, kernels, engine, run_members, permutations = _choose()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, checks, losses, optimizers
+from . import backend, checks, layers, losses, optimizers
 from .callbacks import Progress
 from .history import History
 from .model import MLP
@@ -83,15 +83,19 @@ class _Member:
         """Updates of an epoch."""
         return -(-self.cut.rows // self.cut.batch)
 
-    def begin(self) -> None:
-        """Set out on an epoch, or go on with one that was not finished."""
+    @property
+    def permutation(self) -> tuple[int, int, int]:
+        """Size, seed and stream of the order of a shuffled epoch."""
+        return self.cut.rows, self.trainer.seed, layers.ORDER_STREAM + self.trainer.epochs
+
+    def begin(self, order: np.ndarray | None) -> None:
+        """Set out on an epoch, or go on with one that was not finished; `order` is None where rows are not shuffled."""
         trainer = self.trainer
         self.began = time.perf_counter()
         if trainer._cut != self.cut:
             trainer._cut = None
             trainer._engine.reset()
             trainer._first_step, trainer._cut = trainer.steps, self.cut
-        order = trainer.order(self.cut.rows) if self.cut.shuffle else None
         self.order = order if self.rows is None else self.rows if order is None else self.rows[order]
 
     def job(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -130,8 +134,13 @@ class _Member:
 
 
 def _epoch(members: list[_Member], deadline: float) -> None:
-    for member in members:
-        member.begin()
+    shuffled = [member for member in members if member.cut.shuffle]
+    if backend.permutations is not None:
+        orders = backend.permutations([member.permutation for member in shuffled])
+    else:
+        orders = [member.trainer.order(member.cut.rows) for member in shuffled]
+    for member, order in zip(members, orders or [None] * len(members)):
+        member.begin(order)
     while at_work := [member for member in members if member.unfinished]:
         engines, jobs = [member.trainer._engine for member in at_work], [member.job() for member in at_work]
         if backend.engine is not None and all(type(engine) is backend.engine for engine in engines):
