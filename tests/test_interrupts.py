@@ -14,6 +14,7 @@ import pytest
 import fastnn
 from fastnn import EMA, MLP, Adam, Every, ReduceOnPlateau, Trainer, loop
 from fastnn.interrupts import Held
+from fastnn.schedules import Schedule
 
 RNG = np.random.default_rng(51)
 X = RNG.normal(size=(4000, 6)).astype(np.float32)
@@ -80,6 +81,23 @@ def test_a_hundred_random_moments(engine, press, loss):
         assert made.history["loss"] == history["loss"][epochs - left:] or not left
         assert made._schedule_state == clean._schedule_state
     assert len(set(stops)) >= 3
+
+
+def test_the_end_of_an_epoch_is_one_piece(engine):
+    class Pressing(Schedule):
+        monitor = "loss"
+
+        def start(self):
+            return 0
+
+        def observe(self, state, value):
+            signal.raise_signal(signal.SIGINT)
+            return state + 1
+
+    made = Trainer(MLP((6, 3)), schedule=Pressing())
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(X, Y, epochs=3)
+    assert (made.epochs, len(made.history), made._schedule_state) == (1, 1, 1)
 
 
 def test_it_is_honoured_soon(engine):

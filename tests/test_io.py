@@ -176,8 +176,11 @@ def rewrite(path, header_changes, arrays=()):
     np.savez(path, **content)
 
 
+SCALER = {"kind": "standardizer", "axis": "feature", "mean": [0.0] * 4, "std": [1.0] * 4}
+
+
 def test_the_helper_below_leaves_a_good_file_good(path):
-    rewrite(path, {})
+    rewrite(path, {"preprocessing": SCALER})
     assert fastnn.load(path)[0].sizes == (4, 6, 3)
 
 
@@ -186,6 +189,7 @@ def test_the_helper_below_leaves_a_good_file_good(path):
     {"model.sizes": "46"}, {"model.sizes": [4, -6, 3]}, {"model.sizes": [4, 6.0, 3]}, {"model.sizes": [4, 10**12, 3]},
     {"model.sizes": [4, 6, 3, 3]}, {"model.dtype": "float64"}, {"model.dtype": "object"}, {"model.activation": "gelu"},
     {"model.keep_prob": [0.5]}, {"model.seed": -1},
+    {"preprocessing": 3}, {"preprocessing": {**SCALER, "mean": [0.0], "std": [1.0]}}, {"preprocessing": {**SCALER, "std": [0.0] * 4}},
     {"model.extra": 1}, {"loss": {"name": "mse"}}, {"loss": {"name": "hinge", "margin": -1}}, {"loss": 3}, {"metadata": [1]},
 ], ids=str)
 def test_headers_that_lie_are_answered(path, change):

@@ -245,6 +245,8 @@ def test_a_schedule_reaches_the_update_and_the_record():
     Trainer(stopped, optimizer=SGD(0.8), schedule=StepDecay(factor=0.0, every=1, unit="step")).fit(X, Y, epochs=3, batch_size=200)
     assert [p.tobytes() for p in one_step.parameters()] == [p.tobytes() for p in stopped.parameters()]
     assert Trainer(net(), optimizer=SGD(1.0), schedule=Warmup(4)).learning_rate == 0.25
+    history = net().fit(X, Y, optimizer=SGD(1.0), schedule=Warmup(8), epochs=3, batch_size=40)
+    assert history["learning_rate"] == [3 / 8, 6 / 8, 1.0]  # of the last update
 
 
 def test_a_plateau_schedule_is_told_every_epoch():
@@ -253,6 +255,19 @@ def test_a_plateau_schedule_is_told_every_epoch():
     assert history["learning_rate"] == pytest.approx([1e-9, 1e-9, 5e-10, 2.5e-10])
     trainer.observe({"val_loss": 100.0})
     assert trainer.learning_rate == pytest.approx(6.25e-11)
+
+
+def test_a_plateau_seen_between_steps_counts_from_the_next(engine):
+    trainer = Trainer(MLP((6, 3)), optimizer=SGD(0.5), schedule=ReduceOnPlateau(factor=0.0, patience=1, monitor="loss"))
+    trainer.step(X, Y)
+    trainer.observe({"loss": 1.0})
+    before = bits(trainer)[:-2]
+    trainer.step(X, Y)
+    assert bits(trainer)[:-2] != before
+    trainer.observe({"loss": 1.0})
+    before = bits(trainer)[:-2]
+    trainer.step(X, Y)
+    assert bits(trainer)[:-2] == before
 
 
 def test_a_schedule_that_gives_no_rate_is_answered():

@@ -276,6 +276,12 @@ def test_every_may_end_the_fit_in_the_middle_and_the_epoch_goes_on(engine):
     assert without_time([*history, *rest]) == without_time(expected)
 
 
+def test_a_callback_that_ends_the_fit_at_the_end_of_an_epoch_leaves_its_record(engine):
+    trainer = Trainer(net())
+    history = trainer.fit(X, Y, epochs=5, batch_size=10, callbacks=[Every(11, lambda trainer, record: True)])
+    assert (len(history), trainer.epochs, trainer.steps, history.stopped) == (1, 1, 11, "callback")
+
+
 @pytest.mark.parametrize("changed", [{"batch_size": 20}, {"shuffle": False}, {"x": X[:90], "y": Y[:90]}], ids=str)
 def test_other_batches_begin_an_epoch_anew(engine, changed):
     trainer = Trainer(net())
@@ -346,11 +352,15 @@ def test_the_place_where_it_first_appeared_is_named(engine):
     assert message == f"fastnn.Trainer: the loss became inf {tail}"
 
 
-def test_a_gradient_is_named_by_its_layer(engine):
+@pytest.mark.parametrize(("small", "name"), [([], 1), ([2, 3], 1), ([0, 1, 2, 3], 0)], ids=["last", "both", "first"])
+def test_a_gradient_is_named_by_its_layer_the_last_one_first(engine, small, name):
     made = linear()
-    made.layers[1].weight[...] *= 1e-13
+    w0, w1 = made.layers[0].weight, made.layers[1].weight
+    large = [unit for unit in range(4) if unit not in small]
+    w0[:, small] *= 1e-13  # the gradient of w0 overflows: x is 1e163
+    w1[large] *= 1e-13  # the gradient of w1 overflows: these hidden units are 1e163
     message, _ = diverging(made, changed(X, 67, 1e163), REAL, optimizer=SGD(1e-30))
-    assert message.startswith("fastnn.Trainer: the gradient of layers[1].weight became ")
+    assert message.startswith(f"fastnn.Trainer: the gradient of layers[{name}].weight became ")
     assert "in epoch 1, step 4" in message
 
 
@@ -366,9 +376,10 @@ def test_a_gradient_of_a_users_loss_is_found(engine):
 
 
 def test_the_row_is_that_of_the_users_data_when_shuffled(engine):
-    trainer = Trainer(linear(), loss="l2", optimizer=SGD(0.01))
-    with pytest.raises(FloatingPointError, match=r"the input, row 67, became inf"):
-        trainer.fit(changed(X, 67, np.inf), REAL, epochs=1, batch_size=20)
+    for row in (3, 40, 67, 90, 101):
+        trainer = Trainer(linear(), loss="l2", optimizer=SGD(0.01))
+        with pytest.raises(FloatingPointError, match=rf"the input, row {row}, became inf"):
+            trainer.fit(changed(X, row, np.inf), REAL, epochs=1, batch_size=20)
 
 
 def test_a_step_names_the_place_too(engine):
