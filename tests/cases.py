@@ -14,7 +14,7 @@ import numpy as np
 Arguments = dict[str, Any]
 DTYPES = ("float32", "float64")
 
-# Around every tile size in use (rows 4 to 14, columns 4 to 64), around blocks of k, and zero.
+# Around the tiles in use (up to 8 rows, up to 8 vectors of 2 to 16 columns), around blocks of k, and zero.
 PRODUCT_SIZES = [
     (0, 3, 2), (3, 0, 2), (3, 2, 0), (0, 0, 0), (1, 1, 1), (1, 7, 5), (2, 3, 4), (3, 5, 8), (4, 4, 8), (5, 9, 7), (7, 2, 15), (8, 16, 16),
     (9, 17, 17), (13, 31, 10), (16, 8, 9), (17, 33, 33), (31, 12, 47), (33, 64, 49), (5, 513, 6), (6, 7, 520), (2, 1030, 3), (520, 5, 7),

@@ -24,7 +24,7 @@ LIBM = ctypes.CDLL(None)  # Python is linked to it
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 # Work enough to be cut: products over columns (up to eight ways), over rows, and over both; the rest as arrays of some 300 000 elements.
-SPLIT = {"product": [(256, 160, 260), (1100, 300, 7), (900, 200, 24)], "loss": [(3001, 97)]}
+SPLIT = {"product": [(256, 160, 260), (1100, 300, 7), (900, 200, 70)], "loss": [(3001, 97)]}
 FLAT = [(300_001,), (257, 1203)]
 
 
@@ -76,7 +76,11 @@ def test_any_number_of_threads_gives_the_same_bits(threads, name, dtype):
         serial = called(name, given)
         for count in (2, 3, 4, 8):
             threads(count)
-            check_same(called(name, given), serial)
+            got = called(name, given)
+            check_same(got, serial)
+            for array in got:
+                if isinstance(array, np.ndarray):
+                    array[...] = 7  # the next result may be given this memory, and must not find the answer there
 
 
 @linux
