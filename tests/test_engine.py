@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 import subprocess
 import sys
 import threading
@@ -317,6 +318,7 @@ void *aligned_alloc(size_t a, size_t n) { count++; return __libc_memalign(a, n);
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts by taking the place of glibc's malloc")
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize("clip_norm", ["inf", "0.5"])
 def test_a_thousand_updates_allocate_nothing(tmp_path, clip_norm):
     source, library = tmp_path / "counter.c", tmp_path / "counter.so"
