@@ -1,8 +1,10 @@
 /* Matrix products, free of instruction sets: which operand is packed, how work is cut, what runs on which thread.
  *
- * The register tile reads a at any strides, and rows of b with unit stride. Panels of b, each as wide as a tile, are packed just before the
- * tiles that use them, so they stay in the second-level cache and their rows do not fall into the same cache sets, which rows a
- * power of two apart do. With few rows of a, packing would cost more than it saves, and b is read where it is.
+ * The register tile reads a at any strides, and rows of b with unit stride. b is gone through in stages: a block of k of a group of panels,
+ * each panel as wide as a tile, or nearly. Panels are packed, so that their rows do not fall into the same cache sets, as rows a power of
+ * two apart do. The tiles of one stage pack the panels of the next a few rows at a time, and fetch those rows before, so that no tile
+ * waits for memory. With few rows of a, packing would cost more than it saves: then b is read where it is, a short block of k at a time,
+ * and every panel is fetched while the one before is multiplied.
  *
  * Every sum runs over k in order, whatever the blocks, tiles and threads: the bits of a result depend on none of them. */
 #include "gemm.h"
@@ -12,16 +14,13 @@
 #include "pool.h"
 
 enum {
-    MOST_K = 512,             /* terms summed in registers before y is touched: a packed panel of so many rows fits any second-level cache */
-    LEAST_GROUP = 4,          /* panels packed together, ROWS_TOGETHER rows of each in turn: a row of one panel alone is too short for memory */
-    ROWS_TOGETHER = 16,       /* to deliver at its full rate */
+    MOST_K = 512,             /* terms summed in registers before y is touched: a packed panel of so many fits any second-level cache */
+    LEAST_GROUP = 4,          /* panels of a stage: rows of one panel alone are too short for memory to deliver at its full rate */
     GROUP_BYTES = 5 << 16,    /* of packed panels, where few terms make room for more of them */
     PART_BYTES = 1 << 16,     /* of y that is written, or taken by `finish`, in one go: rows of memory are written along, not across */
-    DIRECT_TILES = 2,         /* up to so many tiles of rows read b in place rather than packed */
-    FAR_TILES = 4,            /* and so many, when b comes from memory */
-    FAR_BYTES = 1 << 23,      /* of b from which on it is taken to come from memory: then rows of it are read along, FAR_K at a time */
-    FAR_K = 128,
-    FAR_PANELS = 2,           /* and fetched so many panels ahead */
+    DIRECT_TILES = 8,         /* up to so many tiles of rows read b in place rather than packed */
+    DIRECT_K = 32,            /* terms that one tile of rows reads in place before it moves on to the next panel; more tiles, more terms, */
+    MOST_DIRECT_K = 128,      /* up to this */
     PACK_A_COLUMNS = 256,     /* columns of y from which a copy of a in tile order is worth its making */
     FLOPS_A_THREAD = 2000000, /* less work than this is not worth a second thread */
     ALIGNMENT = 64
@@ -32,8 +31,8 @@ static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static ptrdiff_t parts_of(ptrdiff_t n, ptrdiff_t step) { return (n + step - 1) / step; }
 static ptrdiff_t rounded_up(ptrdiff_t n, ptrdiff_t step) { return parts_of(n, step) * step; }
 
-/* Start of part `index` of `parts` nearly equal parts of n. */
-static ptrdiff_t part(ptrdiff_t n, ptrdiff_t index, ptrdiff_t parts) { return n / parts * index + smaller(index, n % parts); }
+static struct fnn_cut cut(ptrdiff_t n, ptrdiff_t parts) { return (struct fnn_cut){n / parts, n % parts}; }
+static ptrdiff_t start(struct fnn_cut c, ptrdiff_t part) { return part * c.least + smaller(part, c.more); }
 
 static char *at(const struct fnn_matrix *m, ptrdiff_t size, ptrdiff_t row, ptrdiff_t column)
 {
@@ -47,9 +46,10 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->size = size;
     p->lanes = kernels->lanes;
     p->row_tiles = larger(1, parts_of(m, kernels->most_rows));
+    p->tiles = cut(m, p->row_tiles);
     p->panel = kernels->vectors[smaller(larger(m, 1), kernels->most_rows)];
-    p->far = k * n * size >= FAR_BYTES;
-    p->direct = p->b.column_stride == 1 && n >= p->lanes && p->row_tiles <= (p->far ? FAR_TILES : DIRECT_TILES);
+    p->moved = p->b.column_stride == 1 && n >= p->lanes;
+    p->direct = p->moved && p->row_tiles <= DIRECT_TILES;
     p->by_rows = p->direct && m == 1 && p->y.column_stride == 1 && p->y.data;
     p->pack_a = n >= PACK_A_COLUMNS && !p->direct && p->a.column_stride != 1;
 
@@ -60,9 +60,9 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->row_parts = p->split == FNN_ROWS_FIRST ? larger(1, smaller(threads, most_rows)) : 1;
     p->column_parts = larger(1, smaller(threads / p->row_parts, most_columns));
     p->row_parts = larger(p->row_parts, smaller(threads / p->column_parts, most_rows));
-    const ptrdiff_t panels = parts_of(parts_of(parts_of(n, p->lanes), p->column_parts), p->panel), panel_row = p->panel * p->lanes * size;
+    const ptrdiff_t panel_row = p->panel * p->lanes * size, panels = parts_of(parts_of(parts_of(n, p->lanes), p->column_parts), p->panel);
 
-    const ptrdiff_t most_k = p->by_rows || (p->direct && !p->far) ? larger(k, 1) : p->direct ? FAR_K : MOST_K;
+    const ptrdiff_t most_k = p->by_rows ? larger(k, 1) : p->direct ? smaller(DIRECT_K * p->row_tiles, MOST_DIRECT_K) : MOST_K;
     p->k_blocks = larger(1, parts_of(k, most_k));
     p->k_block = larger(1, parts_of(k, p->k_blocks));
     p->group = p->direct ? panels : p->b.column_stride == 1 ? LEAST_GROUP : 1;
@@ -72,8 +72,11 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->chunk_tiles = p->row_tiles;
     if (p->k_blocks == 1 && !p->direct) p->chunk_tiles = larger(1, PART_BYTES / (p->group * panel_row * kernels->most_rows));
 
-    p->panels_bytes = p->direct ? 0 : rounded_up(p->k_block * p->group * panel_row, ALIGNMENT);
-    p->part_bytes = p->y.data ? 0 : rounded_up(smaller(p->chunk_tiles, p->row_tiles) * kernels->most_rows * p->group * panel_row, ALIGNMENT);
+    const int stages = p->k_blocks > 1 || p->group < panels ? 2 : 1; /* whose panels are kept: this one's and the next one's */
+    p->stage_bytes = p->direct ? 0 : rounded_up(p->k_block * p->group * panel_row, ALIGNMENT);
+    p->panels_bytes = stages * p->stage_bytes;
+    const ptrdiff_t part_rows = smaller(p->chunk_tiles, p->row_tiles) * kernels->most_rows;
+    p->part_bytes = p->y.data ? 0 : rounded_up(part_rows * p->group * panel_row, ALIGNMENT);
     p->a_bytes = p->pack_a ? rounded_up(m * k * size, ALIGNMENT) : 0;
     p->bias_bytes = p->bias.data && p->bias.stride != 1 ? rounded_up(n * size, ALIGNMENT) : 0;
     return (size_t)(p->row_parts * p->column_parts * (p->panels_bytes + p->part_bytes) + p->a_bytes + p->bias_bytes);
@@ -82,71 +85,190 @@ size_t fnn_product_plan(struct fnn_product *p)
 static void pack_tiles_of_a(void *context, int task)
 {
     const struct fnn_product *p = context;
-    const ptrdiff_t m = p->y.rows, k = p->a.columns, tasks = p->row_parts * p->column_parts;
-    for (ptrdiff_t t = part(p->row_tiles, task, tasks); t < part(p->row_tiles, task + 1, tasks); t++) {
-        const ptrdiff_t row = part(m, t, p->row_tiles), rows = part(m, t + 1, p->row_tiles) - row;
-        p->kernels->pack(at(&p->a, p->size, row, 0), p->a.row_stride, p->a.column_stride, rows, rows, k, p->a_packed + row * k * p->size);
+    const struct fnn_cut tasks = cut(p->row_tiles, p->row_parts * p->column_parts);
+    for (ptrdiff_t t = start(tasks, task); t < start(tasks, task + 1); t++) {
+        const ptrdiff_t row = start(p->tiles, t), rows = start(p->tiles, t + 1) - row;
+        p->kernels->pack(at(&p->a, p->size, row, 0), p->a.row_stride, p->a.column_stride, rows, rows, p->a.columns,
+                         p->a_packed + row * p->a.columns * p->size);
     }
 }
 
-/* Columns of one task, cut into panels of nearly equal numbers of vectors. */
-struct columns {
-    ptrdiff_t first, units, end, panels, lanes; /* first column, vectors, end of columns */
+/* ------------------------------------------------------------------------------------------------------------------ stages */
+
+/* What one task works on: tiles of rows, and columns, cut into panels of nearly equal numbers of vectors. */
+struct share {
+    const struct fnn_product *p;
+    ptrdiff_t first_tile, end_tile;
+    ptrdiff_t first_column, end_column, panels;
+    struct fnn_cut vectors; /* of the panels */
 };
 
-static ptrdiff_t panel_start(const struct columns *c, ptrdiff_t panel)
+static ptrdiff_t panel_start(const struct share *s, ptrdiff_t panel)
 {
-    return smaller(c->end, c->first + c->lanes * part(c->units, panel, c->panels));
+    return smaller(s->end_column, s->first_column + s->p->lanes * start(s->vectors, panel));
 }
 
-/* Packs one block of k of some panels, one after another, a few rows of all at a time. */
-static void pack_panels(const struct fnn_product *p, const struct columns *c, ptrdiff_t first, ptrdiff_t last, ptrdiff_t block, char *packed)
+/* A block of k of a group of panels; none where `panels` is 0. */
+struct stage {
+    ptrdiff_t first, panels, column, columns;
+    ptrdiff_t block, k0, depth;
+    struct fnn_cut rows; /* of b, one part for each tile of rows */
+    char *packed;
+};
+
+static struct stage stage_at(const struct share *s, ptrdiff_t first, ptrdiff_t block, char *packed)
 {
-    const ptrdiff_t k0 = block * p->k_block, depth = smaller(p->k_block, p->a.columns - k0), corner = panel_start(c, first);
-    const ptrdiff_t step = p->b.column_stride == 1 ? ROWS_TOGETHER : larger(1, depth);
-    for (ptrdiff_t t = 0; t < depth; t += step)
-        for (ptrdiff_t i = first; i < last; i++) {
-            const ptrdiff_t column = panel_start(c, i), lanes = panel_start(c, i + 1) - column, width = rounded_up(lanes, p->lanes);
-            p->kernels->pack(at(&p->b, p->size, k0 + t, column), p->b.column_stride, p->b.row_stride, width, lanes, smaller(step, depth - t),
-                             packed + ((column - corner) * p->k_block + t * width) * p->size);
-        }
+    const struct fnn_product *p = s->p;
+    struct stage g = {.first = first, .panels = larger(0, smaller(p->group, s->panels - first)), .block = block, .packed = packed};
+    g.column = panel_start(s, g.first);
+    g.columns = panel_start(s, g.first + g.panels) - g.column;
+    g.k0 = block * p->k_block;
+    g.depth = smaller(p->k_block, p->a.columns - g.k0);
+    g.rows = cut(g.depth, larger(1, s->end_tile - s->first_tile));
+    return g;
 }
 
-/* Columns of one panel, or of all for a single row, against tiles of rows, over one block of k. `y` is the element (row0, column0). */
-static void multiply_panel(const struct fnn_product *p, ptrdiff_t first_tile, ptrdiff_t last_tile, ptrdiff_t block, ptrdiff_t column,
-                           ptrdiff_t columns, const char *packed, const struct fnn_matrix *y, ptrdiff_t row0, ptrdiff_t column0)
+static struct stage stage_after(const struct share *s, const struct stage *g, char *packed)
 {
-    const ptrdiff_t m = p->y.rows, k = p->a.columns, size = p->size;
-    const ptrdiff_t k0 = block * p->k_block, depth = smaller(p->k_block, k - k0), last = block == p->k_blocks - 1;
-    const ptrdiff_t width = rounded_up(columns, p->lanes), ahead = FAR_PANELS * p->panel * p->lanes;
-    struct fnn_tile tile = {
-        .k = depth,
+    const int more = g->block + 1 < s->p->k_blocks;
+    return stage_at(s, more ? g->first : g->first + g->panels, more ? g->block + 1 : 0, packed);
+}
+
+/* Where a panel of a stage is packed. */
+static char *packed_panel(const struct share *s, const struct stage *g, ptrdiff_t column)
+{
+    return g->packed + (column - g->column) * s->p->k_block * s->p->size;
+}
+
+/* Packs rows first .. end of a panel of a stage. */
+static void pack_panel(const struct share *s, const struct stage *g, ptrdiff_t panel, ptrdiff_t first, ptrdiff_t end)
+{
+    const struct fnn_product *p = s->p;
+    const ptrdiff_t column = panel_start(s, g->first + panel), lanes = panel_start(s, g->first + panel + 1) - column;
+    const ptrdiff_t width = rounded_up(lanes, p->lanes);
+    p->kernels->pack(at(&p->b, p->size, g->k0 + first, column), p->b.column_stride, p->b.row_stride, width, lanes, end - first,
+                     packed_panel(s, g, column) + first * width * p->size);
+}
+
+static void pack_rows(const struct share *s, const struct stage *g, ptrdiff_t first, ptrdiff_t end)
+{
+    for (ptrdiff_t i = 0; i < g->panels; i++) pack_panel(s, g, i, first, end);
+}
+
+/* The lines of a part of a matrix, whichever way they run; none where neither stride is one. */
+static struct fnn_ahead lines_of(const struct fnn_matrix *m, ptrdiff_t size, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column,
+                                 ptrdiff_t columns)
+{
+    const int along = m->column_stride == 1;
+    const ptrdiff_t length = along ? columns : rows;
+    struct fnn_ahead lines = {at(m, size, row, column), 0, along ? rows : columns, (along ? m->row_stride : m->column_stride) * size};
+    if (length == 0 || (!along && m->row_stride != 1)) return lines;
+    const int aligned = ((uintptr_t)lines.at | (uintptr_t)lines.stride) % FNN_LINE == 0;
+    lines.lines = parts_of(length * size, FNN_LINE) + !aligned;
+    return lines;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ tiles */
+
+/* A stage under way, and the two that follow. */
+struct passing {
+    struct stage now, next, after;
+    ptrdiff_t tiles, done; /* of this stage */
+    ptrdiff_t ready;       /* rows of the next one that are packed, where tiles do not move them */
+};
+
+/* Panel `panel` of tile `tile` of the next stage's rows: moved while the same panel is multiplied with the same tile of rows. */
+static struct fnn_move rows_to_move(const struct share *s, const struct stage *next, ptrdiff_t tile, ptrdiff_t panel)
+{
+    const struct fnn_product *p = s->p;
+    if (panel >= next->panels) return (struct fnn_move){0};
+    const ptrdiff_t row = start(next->rows, tile), column = panel_start(s, next->first + panel);
+    const ptrdiff_t columns = panel_start(s, next->first + panel + 1) - column, width = rounded_up(columns, p->lanes);
+    return (struct fnn_move){
+        .from = at(&p->b, p->size, next->k0 + row, column),
+        .from_row = p->b.row_stride,
+        .rows = start(next->rows, tile + 1) - row,
         .columns = columns,
-        .b = p->direct ? at(&p->b, size, k0, column) : packed,
+        .to = packed_panel(s, next, column) + row * width * p->size,
+    };
+}
+
+/* The lines of the same panel that will be moved with the next tile of rows. */
+static struct fnn_ahead rows_to_fetch(const struct share *s, const struct passing *g, ptrdiff_t tile, ptrdiff_t panel)
+{
+    const int last = tile + 1 == s->end_tile - s->first_tile;
+    const struct stage *stage = last ? &g->after : &g->next;
+    const ptrdiff_t then = last ? 0 : tile + 1;
+    if (panel >= stage->panels) return (struct fnn_ahead){0};
+    const ptrdiff_t row = start(stage->rows, then), column = panel_start(s, stage->first + panel);
+    const ptrdiff_t rows = start(stage->rows, then + 1) - row, columns = panel_start(s, stage->first + panel + 1) - column;
+    return lines_of(&s->p->b, s->p->size, stage->k0 + row, rows, column, columns);
+}
+
+/* The next panel that is read in place, a part of it with each tile of rows. */
+static struct fnn_ahead panel_to_fetch(const struct share *s, const struct passing *g, ptrdiff_t tile, ptrdiff_t panel)
+{
+    const int last = panel + 1 == g->now.panels;
+    const struct stage *stage = last ? &g->next : &g->now;
+    const ptrdiff_t then = stage->first + (last ? 0 : panel + 1);
+    if (stage->panels == 0) return (struct fnn_ahead){0};
+    const ptrdiff_t row = start(stage->rows, tile), column = panel_start(s, then);
+    return lines_of(&s->p->b, s->p->size, stage->k0 + row, start(stage->rows, tile + 1) - row, column, panel_start(s, then + 1) - column);
+}
+
+/* Rows of the next stage that are to be packed when so many of this one's tiles are done: in slices whose lines are used up at once. */
+static ptrdiff_t due(const struct share *s, const struct passing *g, ptrdiff_t done)
+{
+    const ptrdiff_t slice = 2 * FNN_LINE / s->p->size;
+    if (g->next.panels == 0) return g->ready;
+    return done >= g->tiles ? g->next.depth : parts_of(g->next.depth, slice) * done / g->tiles * slice;
+}
+
+/* One panel with one tile of rows, those of y. */
+static void multiply_tile(const struct share *s, struct passing *g, const struct fnn_matrix *y, ptrdiff_t tile, ptrdiff_t panel)
+{
+    const struct fnn_product *p = s->p;
+    const struct stage *now = &g->now;
+    const ptrdiff_t size = p->size, index = s->first_tile + tile, row = start(p->tiles, index), rows = start(p->tiles, index + 1) - row;
+    const ptrdiff_t column = panel_start(s, now->first + panel), columns = panel_start(s, now->first + panel + 1) - column;
+    const ptrdiff_t width = rounded_up(columns, p->lanes);
+    const int last = now->block == p->k_blocks - 1;
+    struct fnn_tile t = {
+        .k = now->depth,
+        .rows = rows,
+        .columns = columns,
+        .a = p->pack_a ? p->a_packed + (row * p->a.columns + now->k0 * rows) * size : at(&p->a, size, row, now->k0),
+        .a_row = p->pack_a ? 1 : p->a.row_stride,
+        .a_k = p->pack_a ? rows : p->a.column_stride,
+        .b = p->direct ? at(&p->b, size, now->k0, column) : packed_panel(s, now, column),
         .b_k = p->direct ? p->b.row_stride : width,
         .b_last = p->direct ? columns - p->lanes : width - p->lanes,
-        .ahead = p->direct && p->far && column + ahead + width <= p->y.columns ? at(&p->b, size, k0, column + ahead) : NULL,
-        .ahead_k = p->b.row_stride,
+        .y = at(y, size, 0, column - now->column),
         .y_row = y->row_stride,
         .y_column = y->column_stride,
-        .accumulate = p->accumulate || block > 0,
+        .accumulate = p->accumulate || now->block > 0,
         .relu = last && p->relu,
         .bias = last && p->bias.data ? (p->bias_packed ? p->bias_packed : (char *)p->bias.data) + column * size : NULL,
     };
-    for (ptrdiff_t t = first_tile; t < last_tile; t++) {
-        const ptrdiff_t row = part(m, t, p->row_tiles);
-        tile.rows = part(m, t + 1, p->row_tiles) - row;
-        if (p->pack_a) {
-            tile.a = p->a_packed + (row * k + k0 * tile.rows) * size;
-            tile.a_row = 1;
-            tile.a_k = tile.rows;
-        } else {
-            tile.a = at(&p->a, size, row, k0);
-            tile.a_row = p->a.row_stride;
-            tile.a_k = p->a.column_stride;
-        }
-        tile.y = at(y, size, row - row0, column - column0);
-        if (tile.rows > 0) (p->by_rows ? p->kernels->row : p->kernels->tile)(&tile);
+    if (p->by_rows) {
+        p->kernels->row(&t);
+    } else if (p->direct) {
+        t.ahead = panel_to_fetch(s, g, tile, panel);
+        p->kernels->tile(&t);
+    } else if (p->moved) {
+        const struct fnn_move move = rows_to_move(s, &g->next, tile, panel);
+        const int alike = rounded_up(move.columns, p->lanes) == width;
+        if (alike) t.move = move;
+        t.ahead = rows_to_fetch(s, g, tile, panel);
+        p->kernels->tile(&t);
+        if (!alike && move.rows > 0) pack_panel(s, &g->next, panel, start(g->next.rows, tile), start(g->next.rows, tile + 1));
+    } else {
+        const ptrdiff_t ready = due(s, g, ++g->done);
+        if (g->next.panels > 0)
+            t.ahead = lines_of(&p->b, size, g->next.k0 + ready, due(s, g, g->done + 1) - ready, g->next.column, g->next.columns);
+        p->kernels->tile(&t);
+        if (ready > g->ready) pack_rows(s, &g->next, g->ready, ready);
+        g->ready = ready;
     }
 }
 
@@ -157,38 +279,63 @@ static void complete(const struct fnn_product *p, const struct fnn_matrix *y, pt
     if (p->finish.take) p->finish.take(p->finish.context, y, row, column);
 }
 
-static void multiply_part(void *context, int task)
+/* Tiles first .. end of rows, those of y. A panel that is read in place passes by all of them before the next one does; packed panels all
+ * pass by one tile of rows: that is how the rows that are moved meanwhile lie in memory. */
+static void multiply_chunk(const struct share *s, struct passing *g, const struct fnn_matrix *y, ptrdiff_t first, ptrdiff_t end)
+{
+    const struct fnn_product *p = s->p;
+    const ptrdiff_t corner = start(p->tiles, s->first_tile + first), panels = g->now.panels;
+    for (ptrdiff_t outer = p->direct ? 0 : first; outer < (p->direct ? panels : end); outer++)
+        for (ptrdiff_t inner = p->direct ? first : 0; inner < (p->direct ? end : panels); inner++) {
+            const ptrdiff_t tile = p->direct ? inner : outer, panel = p->direct ? outer : inner;
+            struct fnn_matrix rows = *y;
+            rows.data = at(y, p->size, start(p->tiles, s->first_tile + tile) - corner, 0);
+            multiply_tile(s, g, &rows, tile, panel);
+        }
+}
+
+static void multiply_stage(const struct share *s, struct passing *g, char *part)
+{
+    const struct fnn_product *p = s->p;
+    const ptrdiff_t tiles = s->end_tile - s->first_tile;
+    for (ptrdiff_t tile = 0, end; tile < tiles; tile = end) {
+        end = smaller(tiles, tile + p->chunk_tiles);
+        const ptrdiff_t row = start(p->tiles, s->first_tile + tile), rows = start(p->tiles, s->first_tile + end) - row;
+        struct fnn_matrix y = {at(&p->y, p->size, row, g->now.column), rows, g->now.columns, p->y.row_stride, p->y.column_stride};
+        if (!p->y.data) {
+            y.data = part;
+            y.row_stride = y.columns == p->y.columns ? y.columns : rounded_up(y.columns, p->lanes);
+            y.column_stride = 1;
+        }
+        multiply_chunk(s, g, &y, tile, end);
+        if (g->now.block == p->k_blocks - 1) complete(p, &y, row, g->now.column);
+    }
+}
+
+static void multiply_share(void *context, int task)
 {
     const struct fnn_product *p = context;
-    const ptrdiff_t m = p->y.rows, n = p->y.columns, units = parts_of(n, p->lanes);
-    const ptrdiff_t row_part = task / p->column_parts, column_part = task % p->column_parts;
-    const ptrdiff_t first_tile = part(p->row_tiles, row_part, p->row_parts), last_tile = part(p->row_tiles, row_part + 1, p->row_parts);
-    const ptrdiff_t first_unit = part(units, column_part, p->column_parts), last_unit = part(units, column_part + 1, p->column_parts);
-    struct columns c = {first_unit * p->lanes, last_unit - first_unit, smaller(n, last_unit * p->lanes), 0, p->lanes};
-    c.panels = p->by_rows ? 1 : parts_of(c.units, p->panel);
-    char *packed = p->panels + task * p->panels_bytes;
-    for (ptrdiff_t first = 0; first < c.panels; first += p->group) {
-        const ptrdiff_t last = smaller(c.panels, first + p->group), column = panel_start(&c, first);
-        for (ptrdiff_t block = 0; block < p->k_blocks; block++) {
-            if (!p->direct) pack_panels(p, &c, first, last, block, packed);
-            for (ptrdiff_t tile = first_tile, next; tile < last_tile; tile = next) {
-                next = smaller(last_tile, tile + p->chunk_tiles);
-                const ptrdiff_t row = part(m, tile, p->row_tiles);
-                struct fnn_matrix y = {at(&p->y, p->size, row, column), part(m, next, p->row_tiles) - row, panel_start(&c, last) - column,
-                                       p->y.row_stride, p->y.column_stride};
-                if (!p->y.data) {
-                    y.data = p->parts + task * p->part_bytes;
-                    y.row_stride = y.columns == n ? n : rounded_up(y.columns, p->lanes);
-                    y.column_stride = 1;
-                }
-                for (ptrdiff_t i = first; i < last; i++) {
-                    const ptrdiff_t start = panel_start(&c, i);
-                    multiply_panel(p, tile, next, block, start, panel_start(&c, i + 1) - start,
-                                   packed + (start - column) * p->k_block * p->size, &y, row, column);
-                }
-                if (block == p->k_blocks - 1) complete(p, &y, row, column);
-            }
-        }
+    const ptrdiff_t n = p->y.columns, row_part = task / p->column_parts, column_part = task % p->column_parts;
+    const struct fnn_cut tiles = cut(p->row_tiles, p->row_parts), vectors = cut(parts_of(n, p->lanes), p->column_parts);
+    const ptrdiff_t first = start(vectors, column_part), count = start(vectors, column_part + 1) - first;
+    struct share s = {.p = p, .first_tile = start(tiles, row_part), .end_tile = start(tiles, row_part + 1),
+                      .first_column = first * p->lanes, .end_column = smaller(n, (first + count) * p->lanes)};
+    s.panels = p->by_rows ? 1 : parts_of(count, p->panel);
+    if (s.panels == 0 || s.first_tile == s.end_tile) return;
+    s.vectors = cut(count, s.panels);
+    char *panels = p->panels + task * p->panels_bytes, *part = p->parts + task * p->part_bytes;
+    char *const packed[] = {panels, panels + p->panels_bytes - p->stage_bytes};
+
+    struct passing g = {.now = stage_at(&s, 0, 0, packed[0])};
+    g.next = stage_after(&s, &g.now, packed[1]);
+    if (!p->direct) pack_rows(&s, &g.now, 0, g.now.depth);
+    for (int turn = 0; g.now.panels > 0; turn = !turn) {
+        g.after = stage_after(&s, &g.next, packed[turn]);
+        g.tiles = (s.end_tile - s.first_tile) * g.now.panels;
+        g.done = g.ready = 0;
+        multiply_stage(&s, &g, part);
+        g.now = g.next;
+        g.next = g.after;
     }
 }
 
@@ -202,5 +349,5 @@ void fnn_product_run(struct fnn_product *p, void *workspace)
     p->parts = p->panels + tasks * p->panels_bytes;
     if (p->bias_packed) fnn_copy_strided(p->y.columns, (size_t)p->size, p->bias.data, p->bias.stride, p->bias_packed, 1);
     if (p->pack_a) fnn_parallel(tasks, pack_tiles_of_a, p);
-    fnn_parallel(tasks, multiply_part, p);
+    fnn_parallel(tasks, multiply_share, p);
 }

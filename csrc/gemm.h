@@ -31,11 +31,13 @@ struct fnn_product { /* y = a b, or y += a b, then bias, ReLU and dropout */
     /* The plan: fields that fnn_product_plan sets from the kernels, the shapes and the column strides, not from data. */
     ptrdiff_t size, lanes;                /* bytes of an element, elements of a vector */
     ptrdiff_t k_block, k_blocks;          /* terms of a block, blocks */
-    ptrdiff_t row_tiles, chunk_tiles;     /* tiles of rows; tiles that pass by a group of panels together */
-    ptrdiff_t panel, group;               /* vectors of columns of a panel; panels of a group, which are packed together */
+    ptrdiff_t row_tiles, chunk_tiles;     /* tiles of rows; those whose rows of y are completed together */
+    struct fnn_cut { ptrdiff_t least, more; } tiles; /* parts of `least` things each, one more for the first `more` of them */
+    ptrdiff_t panel, group;               /* vectors of columns of a panel; panels of a stage */
     ptrdiff_t row_parts, column_parts;    /* tasks are row_parts x column_parts */
-    ptrdiff_t panels_bytes, part_bytes, a_bytes, bias_bytes;
-    int direct, by_rows, pack_a, far;     /* b is read in place; in whole rows, for one row of y; a is copied into tile order; b is beyond caches */
+    ptrdiff_t stage_bytes, panels_bytes, part_bytes, a_bytes, bias_bytes;
+    int moved, direct, by_rows, pack_a;   /* tiles can move rows of b; b is read in place; in whole rows, for one row of y; a is copied into
+                                             the order of tiles */
     char *panels, *parts, *a_packed, *bias_packed;
 };
 

@@ -7,23 +7,40 @@
 
 #include "fastnn.h"
 
+enum { FNN_LINE = 64 }; /* bytes of a cache line */
+
+/* Memory that will be wanted soon: rows of `lines` cache lines, `stride` bytes apart. */
+struct fnn_ahead {
+    const char *at;
+    ptrdiff_t lines, rows, stride;
+};
+
+/* Rows to pack for a panel of as many vectors as the tile has, `from_row` elements apart: see `pack`. */
+struct fnn_move {
+    const void *from;
+    ptrdiff_t from_row, rows, columns;
+    void *to;
+};
+
 /* One tile of y = a b: `rows` rows and `columns` columns, k terms a sum. Element (r, t) of a is a[r * a_row + t * a_k]. Columns are taken
  * in vectors; where they do not fill the last one, it starts within the one before, so that it ends with the last column. Row t of b
  * starts at b[t * b_k], its last vector at b[t * b_k + b_last]; fewer columns than one vector must be padded in b, but not in y. y gets
- * the sum, which starts from what it holds if `accumulate`, plus the bias (NULL for none), then ReLU. While summing, the cache lines of a row of as many columns at ahead[t * ahead_k] are fetched,
- * unless it is NULL: what will be wanted next. */
+ * the sum, which starts from what it holds if `accumulate`, plus the bias (NULL for none), then ReLU.
+ *
+ * Between the terms, evenly spread, lines are fetched and rows moved for the tiles to come: memory is slow to answer and has room for few
+ * questions at a time, but costs the sums nothing while it is asked no faster than it answers. */
 struct fnn_tile {
     ptrdiff_t k, rows, columns;
     const void *a;
     ptrdiff_t a_row, a_k;
     const void *b;
     ptrdiff_t b_k, b_last;
-    const void *ahead;
-    ptrdiff_t ahead_k;
     void *y;
     ptrdiff_t y_row, y_column;
     int accumulate, relu;
     const void *bias;
+    struct fnn_ahead ahead;
+    struct fnn_move move;
 };
 
 /* n samples of c scores each; columns contiguous, rows any stride. Returns sum_i share_i * loss_i. */

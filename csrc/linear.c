@@ -77,8 +77,9 @@ size_t fnn_linear_backward(enum fnn_dtype dtype, const struct fnn_matrix *dy, co
     const ptrdiff_t size = (ptrdiff_t)fnn_size(dtype), n = dy->rows, o = dy->columns;
     struct fnn_matrix dz = *dy;
     size_t dz_bytes = 0;
-    if (gate) { /* rows of dz an odd number of cache lines apart */
-        dz.row_stride = rounded_up(o, ALIGNMENT / size) + ALIGNMENT / size;
+    if (gate) { /* rows of dz an odd number of cache lines apart, so that they do not share cache sets */
+        const ptrdiff_t line = FNN_LINE / size;
+        dz.row_stride = ((o + line - 1) / line | 1) * line;
         dz.column_stride = 1;
         dz_bytes = (size_t)rounded_up(n * dz.row_stride * size, ALIGNMENT);
     }

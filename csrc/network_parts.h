@@ -8,8 +8,6 @@
 #include "gemm.h"
 #include "network.h"
 
-enum { FNN_LINE = 64 }; /* bytes of a cache line */
-
 struct fnn_layer {
     ptrdiff_t i, o;
     enum fnn_activation activation;

@@ -244,7 +244,7 @@ import resource
 import numpy as np
 from fastnn import ops
 n = 4096
-x = np.ones((64, n), "f"); w = np.ones((n, n), "f"); y = np.full((64, n), 7, "f"); dw = np.full((n, n), 7, "f")
+x = np.ones((128, n), "f"); w = np.ones((n, n), "f"); y = np.full((128, n), 7, "f"); dw = np.full((n, n), 7, "f")
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 soft, hard = resource.getrlimit(resource.RLIMIT_AS)
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**16, hard))

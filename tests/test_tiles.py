@@ -18,8 +18,8 @@ HERE = Path(__file__).resolve().parent
 VECTOR_BYTES = {"portable": 16, "neon": 16, "avx2": 32, "avx512": 64}
 MOST_VECTORS = {"portable": [0, 8, 6, 4, 3], "avx2": [0, 8, 6, 4, 3]}  # of columns in a tile of so many rows; csrc/templates/shapes16.h
 MOST_VECTORS |= {"neon": [0, 8, 8, 8, 6, 4, 4, 3, 3], "avx512": [0, 8, 8, 8, 6, 4, 4, 3, 3]}  # shapes32.h
-MOST_K = 1024  # terms that are summed in registers; csrc/gemm.c
-FAR_BYTES = 2**23  # of the second operand, from which on it is read in place by up to four tiles of rows; csrc/gemm.c
+MOST_K = 512  # terms that are summed in registers; csrc/gemm.c
+DIRECT_TILES, MOST_DIRECT_K = 8, 128  # tiles of rows that read the second operand in place, and terms they take in at a time; csrc/gemm.c
 
 ORDERS = {"C": np.copy} | {name: cases.LAYOUTS[name] for name in ("Fortran", "strided", "reversed")}
 
@@ -47,7 +47,7 @@ def frame_is_whole(frame: np.ndarray) -> bool:
 
 
 @dtypes
-@pytest.mark.parametrize("k", [0, 1, 2, 5, 17, MOST_K - 1, MOST_K, MOST_K + 1])
+@pytest.mark.parametrize("k", [0, 1, 2, 5, 17, MOST_DIRECT_K + 1, MOST_K - 1, MOST_K, MOST_K + 1])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_every_tail_of_rows_and_columns(isa, dtype, k, order):
     """Every part of a product, (0..2 tiles + 1) x (0..2 panels + 1), has the bits that it has within the whole, and the whole keeps the
@@ -88,7 +88,7 @@ def test_every_tail_backward(isa, dtype):
         assert all(frame_is_whole(frame) for frame in frames)
 
 
-LARGE = [(70, 20, 610), (9, 2100, 40), (70, 1100, 18), (260, 1030, 5), (9, 1030, 605), (1, 3000, 150)]
+LARGE = [(70, 20, 610), (9, 2100, 40), (70, 1100, 18), (260, 1030, 5), (9, 1030, 605), (1, 3000, 150), (80, 1100, 700)]
 
 
 @dtypes
@@ -110,26 +110,48 @@ def test_products_larger_than_every_block(isa, dtype, size):
 
 
 @dtypes
+@pytest.mark.parametrize("k", [1, 5, MOST_K + 3])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.usefixtures("two_threads")
-def test_far_weights(isa, dtype, threads):
-    """Weights too large for caches, at every number of row tiles that reads them in place and the next, into outputs of either order:
-    the bits of two products with half of the columns each, which are not too large."""
-    rng = np.random.default_rng(7)
-    most_rows, k = len(MOST_VECTORS[isa]) - 1, 1030
-    n = FAR_BYTES // np.dtype(dtype).itemsize // k + 17
-    x, w, b = cases.normal(rng, dtype, 4 * most_rows + 1, k), cases.normal(rng, dtype, k, n), cases.normal(rng, dtype, n)
-    assert w.nbytes >= FAR_BYTES > w[:, : n // 2 + 1].nbytes
+def test_every_tail_of_columns_with_many_rows(isa, dtype, k, threads):
+    """More tiles of rows than read the second operand in place, so that each stage packs the next one's panels: one to nine panels of
+    unequal widths, in stages of unequal sizes, have the bits that two rows have, which are read in place."""
+    rng = np.random.default_rng(k)
+    vectors, lanes = MOST_VECTORS[isa], VECTOR_BYTES[isa] // np.dtype(dtype).itemsize
+    most_rows, panel = len(vectors) - 1, vectors[-1] * lanes
+    rows, columns = (DIRECT_TILES + 1) * most_rows + 1, 9 * panel + 1
+    x, w, b = cases.normal(rng, dtype, rows, k), cases.normal(rng, dtype, k, columns), cases.normal(rng, dtype, columns)
+    whole = np.vstack([ops.linear_relu_forward(x[r : r + 2], w, b) for r in range(0, rows, 2)])
+    check_product("linear_relu_forward", {"x": x, "w": w, "b": b}, whole, reference.linear_relu_forward(x, w, b))
     _config.set_num_threads(threads)
-    halves = np.hstack([ops.linear_relu_forward(x, w[:, part], b[part]) for part in (slice(n // 2), slice(n // 2, None))])
-    for m in sorted({1, 2, *(tiles * most_rows + d for tiles in range(1, 5) for d in (0, 1))}):
+    for m in (DIRECT_TILES * most_rows, DIRECT_TILES * most_rows + 1, rows):
+        for n in sorted({*range(lanes), *(edge + d for edge in range(lanes, columns, lanes) for d in (0, 1)), columns}):
+            frame, out = in_frame((m, n), dtype, "C")
+            ops.linear_relu_forward(x[:m], w[:, :n], b[:n], out=out)
+            assert np.array_equal(out, whole[:m, :n]), (m, n, k)
+            assert frame_is_whole(frame), (m, n, k)
+
+
+@dtypes
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.usefixtures("two_threads")
+def test_every_number_of_row_tiles_in_place(isa, dtype, threads):
+    """Several blocks of terms and panels that are read in place, by every number of row tiles that does and the next, into outputs of
+    either order: the bits of columns on their own."""
+    rng = np.random.default_rng(7)
+    most_rows, k, n = len(MOST_VECTORS[isa]) - 1, 2 * MOST_DIRECT_K + 3, 437
+    x, w, b = cases.normal(rng, dtype, DIRECT_TILES * most_rows + 1, k), cases.normal(rng, dtype, k, n), cases.normal(rng, dtype, n)
+    _config.set_num_threads(threads)
+    parts = (slice(100), slice(100, 237), slice(237, None))
+    whole = np.hstack([ops.linear_relu_forward(x, np.asfortranarray(w[:, part]), b[part]) for part in parts])
+    for m in sorted({1, 2, *(tiles * most_rows + d for tiles in range(1, DIRECT_TILES + 1) for d in (0, 1))}):
         for order in "CF":
             frame, out = in_frame((m, n), dtype, order)
             ops.linear_relu_forward(x[:m], w, b, out=out)
-            same_bits(out, halves[:m])
+            same_bits(out, whole[:m])
             assert frame_is_whole(frame), (m, order)
     given = {"x": x[:3], "w": w, "b": b}
-    check_product("linear_relu_forward", given, halves[:3], reference.linear_relu_forward(**given))
+    check_product("linear_relu_forward", given, whole[:3], reference.linear_relu_forward(**given))
 
 
 @dtypes

@@ -2,6 +2,7 @@
  * accumulator an element, so the bits of an element depend neither on the shape of the tile that it falls in nor on blocks or threads. */
 
 #define ROW_DEPTH 4 /* rows of b that one row of y takes in at a time */
+#define PAUSE 16    /* terms of a tile, at least, between two looks at what is to be done for the next ones */
 
 /* Interleaves of the lower and the upper halves of two vectors: L rounds of them transpose a 2^L square. */
 #if FNN_VECTOR_BYTES == 64 && FNN_IS_F32
@@ -117,12 +118,10 @@ static void FN(finish_slowly)(const REAL *product, ptrdiff_t width, const struct
 static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, const int vectors, const struct fnn_tile *tile)
 {
     VECTOR sum[FNN_MOST_ROWS][FNN_MOST_VECTORS];
-    const REAL *row[FNN_MOST_ROWS], *b = (const REAL *)tile->b, *ahead = (const REAL *)tile->ahead;
-    const ptrdiff_t a_k = tile->a_k, b_k = tile->b_k, b_last = tile->b_last, ahead_k = tile->ahead_k;
-    FNN_UNROLL for (int r = 0; r < rows; r++) {
-        row[r] = (const REAL *)tile->a + r * tile->a_row;
+    const REAL *b = (const REAL *)tile->b;
+    const ptrdiff_t b_k = tile->b_k, b_last = tile->b_last;
+    FNN_UNROLL for (int r = 0; r < rows; r++)
         FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = (VECTOR){0};
-    }
     const int apart = tile->y_column != 1, narrow = vectors == 1 && tile->columns < LANES;
     const ptrdiff_t last = narrow ? 0 : tile->columns - LANES; /* where the last vector of a row starts, perhaps within the one before */
     REAL product[FNN_MOST_ROWS * FNN_MOST_VECTORS * LANES];
@@ -137,19 +136,49 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
                 sum[r][v] = narrow ? FN(load_some)(at, tile->columns) : (VECTOR)*(const VECTOR_U *)at;
             }
     }
-    for (ptrdiff_t t = 0, at = 0; t < tile->k; t++, at += a_k, b += b_k) {
-        VECTOR line[FNN_MOST_VECTORS];
-        FNN_OPAQUE(at); /* or the compiler keeps a moving pointer a row, runs out of registers, and spills */
-        FNN_UNROLL for (int v = 0; v < vectors; v++) {
-            line[v] = *(const VECTOR_U *)(b + (v == vectors - 1 ? b_last : v * LANES));
-            if (ahead) __builtin_prefetch(ahead + v * LANES);
-        }
-        if (ahead) ahead += ahead_k;
-        FNN_UNROLL for (int r = 0; r < rows; r++) {
-            const VECTOR left = row[r][at] - (VECTOR){0};
-            FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = FNN_FMA(left, line[v], sum[r][v]);
+    /* Rows are reached from two moving pointers by distances that address modes add up, since additions in this loop would take the ports
+     * of multiply-adds. What the compiler knows of them is hidden from it, or it keeps a moving pointer a row, and spills. */
+    const char *upper = (const char *)tile->a, *lower = upper + 4 * tile->a_row * (ptrdiff_t)sizeof(REAL);
+    ptrdiff_t one = tile->a_row * (ptrdiff_t)sizeof(REAL), two = 2 * one, three = 3 * one;
+    const ptrdiff_t a_step = tile->a_k * (ptrdiff_t)sizeof(REAL);
+#define TERM                                                                                                                               \
+    {                                                                                                                                      \
+        VECTOR line[FNN_MOST_VECTORS];                                                                                                     \
+        FNN_OPAQUE(upper);                                                                                                                 \
+        if (rows > 4) FNN_OPAQUE(lower);                                                                                                   \
+        FNN_OPAQUE(one);                                                                                                                   \
+        FNN_OPAQUE(two);                                                                                                                   \
+        FNN_OPAQUE(three);                                                                                                                 \
+        FNN_UNROLL for (int v = 0; v < vectors; v++) line[v] = *(const VECTOR_U *)(b + (v == vectors - 1 ? b_last : v * LANES));           \
+        FNN_UNROLL for (int r = 0; r < rows; r++) {                                                                                        \
+            const char *near = r < 4 ? upper : lower;                                                                                      \
+            const VECTOR left = *(const REAL *)(r % 4 == 0 ? near : near + (r % 4 == 1 ? one : r % 4 == 2 ? two : three)) - (VECTOR){0};   \
+            FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = FNN_FMA(left, line[v], sum[r][v]);                                    \
+        }                                                                                                                                  \
+        upper += a_step;                                                                                                                   \
+        if (rows > 4) lower += a_step;                                                                                                     \
+        b += b_k;                                                                                                                          \
+    }
+    ptrdiff_t t = tile->k, moves = tile->move.rows;
+    const ptrdiff_t fetches = tile->ahead.lines > 0 ? tile->ahead.rows : 0, errands = fetches > moves ? fetches : moves;
+    if (errands > 0) {
+        const ptrdiff_t most = t / PAUSE > 0 ? t / PAUSE : 1, times = errands < most ? errands : most, pause = t / times;
+        const ptrdiff_t fetch_rows = (fetches + times - 1) / times, move_rows = (moves + times - 1) / times;
+        const ptrdiff_t move_last = tile->move.columns - LANES;
+        const char *fetch = tile->ahead.at;
+        const REAL *from = (const REAL *)tile->move.from;
+        REAL *to = (REAL *)tile->move.to;
+        for (ptrdiff_t time = 0; time < times; time++, t -= pause) {
+            for (ptrdiff_t n = fetch_rows; n > 0; n--, fetch += tile->ahead.stride)
+                for (ptrdiff_t line = 0; line < tile->ahead.lines; line++) __builtin_prefetch(fetch + line * FNN_LINE);
+            for (ptrdiff_t n = moves < move_rows ? moves : move_rows; n > 0; n--, moves--, from += tile->move.from_row, to += vectors * LANES)
+                FNN_UNROLL for (int v = 0; v < vectors; v++)
+                    *(VECTOR_U *)(to + v * LANES) = *(const VECTOR_U *)(from + (v == vectors - 1 ? move_last : v * LANES));
+            for (ptrdiff_t u = pause; u > 0; u--) TERM
         }
     }
+    for (; t > 0; t--) TERM
+#undef TERM
     if (apart) {
         FNN_UNROLL for (int r = 0; r < rows; r++)
             FNN_UNROLL for (int v = 0; v < vectors; v++)
@@ -252,5 +281,6 @@ static void FN(gate)(ptrdiff_t n, const void *dy_data, const void *gate_data, do
 }
 
 #undef ROW_DEPTH
+#undef PAUSE
 #undef LOW
 #undef HIGH
