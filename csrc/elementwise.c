@@ -9,6 +9,7 @@
 
 enum {
     ELEMENTS_A_THREAD = 40000, /* fewer are not worth a second thread */
+    STREAM_BYTES = 1 << 25,    /* of an output apart from its input that would not be found in caches anyway: it is written past them */
     ARRAYS = 5                 /* the most an elementwise operation takes */
 };
 
@@ -68,14 +69,14 @@ void fnn_copy_strided(ptrdiff_t n, size_t size, const void *from, ptrdiff_t from
     }
 }
 
-void fnn_dropout_part(const struct fnn_real_kernels *kernels, enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *y,
-                      const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column)
+static void drop_part(const struct fnn_real_kernels *kernels, enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *y,
+                      const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column, int stream)
 {
     enum { SPAN = 256 };
     double buffer[SPAN];
     const size_t size = fnn_size(dtype);
     if (x->column_stride == 1 && y->column_stride == 1) {
-        kernels->dropout(x->rows, x->columns, x->data, x->row_stride, y->data, y->row_stride, dropout, row, column);
+        kernels->dropout(x->rows, x->columns, x->data, x->row_stride, y->data, y->row_stride, dropout, row, column, stream);
         return;
     }
     for (ptrdiff_t r = 0; r < x->rows; r++) {
@@ -84,10 +85,16 @@ void fnn_dropout_part(const struct fnn_real_kernels *kernels, enum fnn_dtype dty
         for (ptrdiff_t c = 0; c < x->columns; c += SPAN) {
             const ptrdiff_t length = x->columns - c < SPAN ? x->columns - c : SPAN;
             fnn_copy_strided(length, size, from + c * x->column_stride * (ptrdiff_t)size, x->column_stride, buffer, 1);
-            kernels->dropout(1, length, buffer, 0, buffer, 0, dropout, row + r, column + c);
+            kernels->dropout(1, length, buffer, 0, buffer, 0, dropout, row + r, column + c, 0);
             fnn_copy_strided(length, size, buffer, 1, to + c * y->column_stride * (ptrdiff_t)size, y->column_stride);
         }
     }
+}
+
+void fnn_dropout_part(const struct fnn_real_kernels *kernels, enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *y,
+                      const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column)
+{
+    drop_part(kernels, dtype, x, y, dropout, row, column, 0);
 }
 
 struct dropout_job {
@@ -111,7 +118,8 @@ static void dropout_task(void *context, int task)
     y.data = (char *)y.data + (row * y.row_stride + column * y.column_stride) * size;
     x.rows = last_row - row;
     x.columns = last - column;
-    fnn_dropout_part(&fnn_active()->real[job->dtype], job->dtype, &x, &y, job->dropout, job->row + row, column);
+    const int stream = job->x->data != job->y->data && rows * columns * size >= STREAM_BYTES;
+    drop_part(&fnn_active()->real[job->dtype], job->dtype, &x, &y, job->dropout, job->row + row, column, stream);
 }
 
 void fnn_dropout(enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *y, const struct fnn_dropout *dropout)

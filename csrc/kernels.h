@@ -64,7 +64,7 @@ struct fnn_real_kernels {
     void (*gate)(ptrdiff_t n, const void *dy, const void *gate, double scale, void *out, void *sum);
     void (*map[FNN_MAPS])(ptrdiff_t n, void *const *arrays, const double *scalars);
     void (*dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x, ptrdiff_t x_stride, void *y, ptrdiff_t y_stride,
-                    const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column);
+                    const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column, int stream); /* y need not stay in caches */
     double (*loss[FNN_LOSSES])(const struct fnn_loss_rows *rows);
     double (*metric[FNN_LOSSES])(const struct fnn_loss_rows *rows); /* hits, or squared errors */
     void (*from_bytes)(ptrdiff_t n, const uint8_t *from, void *to);

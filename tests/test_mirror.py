@@ -272,6 +272,25 @@ def test_dropout_keeps_the_mean_and_the_share():
         assert y.mean() == pytest.approx(x.mean(), rel=0.02)
 
 
+@dtypes
+def test_dropout_of_arrays_beyond_caches(dtype):
+    """Outputs of 32 MiB and more are written past the caches, where they lie well enough: the bits of the same in place."""
+    columns = 1009  # odd, so that rows start at every distance from a cache line
+    x = np.random.default_rng(2).standard_normal((2**25 // 4 // columns + 1, columns)).astype(dtype)
+    expected = ops.dropout_forward(x.copy(), 0.7, seed=5, stream=6, out=None)
+    in_place = x.copy()
+    ops.dropout_forward(in_place, 0.7, seed=5, stream=6, out=in_place)
+    same_bits(expected, in_place)
+    frame = np.full((len(x), columns + 7), 7, dtype)
+    for first in (0, 3, 4):  # columns before the output: for lines, halves of lines and numbers that begin a row
+        out = frame[:, first : first + columns]
+        ops.dropout_forward(x, 0.7, seed=5, stream=6, out=out)
+        same_bits(out, in_place)
+        assert (frame[:, :first] == 7).all()
+        assert (frame[:, first + columns :] == 7).all()
+        frame[...] = 7
+
+
 def test_permutation_is_a_fair_one():
     order = ops.permutation(1000, seed=1)
     assert sorted(order.tolist()) == list(range(1000))

@@ -83,7 +83,7 @@ typedef int16_t FN(narrow_mask) __attribute__((vector_size(FNN_VECTOR_BYTES / si
 typedef BITS FN(mask) __attribute__((vector_size(FNN_VECTOR_BYTES)));
 
 static void FN(dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x_data, ptrdiff_t x_stride, void *y_data, ptrdiff_t y_stride,
-                        const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column)
+                        const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column, int stream)
 {
     const REAL *x = (const REAL *)x_data;
     REAL *y = (REAL *)y_data;
@@ -106,10 +106,12 @@ static void FN(dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x_data, p
             const REAL *from = x + at_row * x_stride + at;
             REAL *to = y + at_row * y_stride + at;
             ptrdiff_t t = 0;
+            const int past_caches = stream && FNN_STREAMS(to);
             for (; t + LANES <= length; t += LANES) {
                 const FN(mask) wide = __builtin_convertvector(*(const FN(narrow_mask) *)(keep + t), FN(mask));
-                const VECTOR scaled = *(const VECTOR_U *)(from + t) * scale;
-                *(VECTOR_U *)(to + t) = (VECTOR)((FN(mask))scaled & wide);
+                const VECTOR scaled = *(const VECTOR_U *)(from + t) * scale, dropped = (VECTOR)((FN(mask))scaled & wide);
+                if (past_caches) FNN_STREAM(to + t, dropped);
+                else *(VECTOR_U *)(to + t) = dropped;
             }
             for (; t < length; t++) {
                 const REAL scaled = from[t] * scale;
@@ -118,4 +120,5 @@ static void FN(dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x_data, p
             next = (next + length + 7) / 8 * 8 + skip;
         }
     }
+    if (stream) FNN_STREAM_END();
 }

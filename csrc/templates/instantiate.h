@@ -38,6 +38,22 @@
 #define FNN_UNROLL _Pragma("GCC unroll 16")
 #define FNN_OPAQUE(variable) __asm__("" : "+r"(variable))
 
+/* Stores a vector past the caches, in pieces for which an alignment of 16 bytes will do, where the processor has such stores. */
+#if defined(__SSE2__)
+#define FNN_STREAMS(to) ((uintptr_t)(to) % 16 == 0)
+#define FNN_STREAM(to, value)                                                                                                              \
+    do {                                                                                                                                   \
+        __m128i pieces[FNN_VECTOR_BYTES / 16];                                                                                             \
+        memcpy(pieces, &(value), sizeof pieces);                                                                                           \
+        FNN_UNROLL for (int piece = 0; piece < FNN_VECTOR_BYTES / 16; piece++) _mm_stream_si128((__m128i *)(to) + piece, pieces[piece]);   \
+    } while (0)
+#define FNN_STREAM_END() _mm_sfence()
+#else
+#define FNN_STREAMS(to) 0
+#define FNN_STREAM(to, value) (void)0
+#define FNN_STREAM_END() (void)0
+#endif
+
 #define REAL float
 #define BITS int32_t
 #define FNN_IS_F32 1
