@@ -52,7 +52,8 @@ static void map_part(void *context, int task)
 
 void fnn_map(enum fnn_map operation, enum fnn_dtype dtype, ptrdiff_t n, void *const *arrays, const double *scalars)
 {
-    struct map_job job = {fnn_active()->real[dtype].map[operation], n, (ptrdiff_t)fnn_size(dtype), threads_for(n), array_counts[operation], arrays, scalars};
+    struct map_job job = {fnn_active()->real[dtype].map[operation], n, (ptrdiff_t)fnn_size(dtype), threads_for(n), array_counts[operation],
+                          arrays, scalars};
     const uint64_t saved = fnn_flush_begin();
     fnn_parallel(job.tasks, map_part, &job);
     fnn_flush_end(saved);
@@ -112,7 +113,8 @@ static void dropout_task(void *context, int task)
     const ptrdiff_t size = (ptrdiff_t)fnn_size(job->dtype), rows = job->x->rows, columns = job->x->columns;
     const int by_rows = rows >= job->tasks;
     const ptrdiff_t row = by_rows ? rows * task / job->tasks : 0, last_row = by_rows ? rows * (task + 1) / job->tasks : rows;
-    const ptrdiff_t column = by_rows ? 0 : share_of(columns, task, job->tasks), last = by_rows ? columns : share_of(columns, task + 1, job->tasks);
+    const ptrdiff_t column = by_rows ? 0 : share_of(columns, task, job->tasks);
+    const ptrdiff_t last = by_rows ? columns : share_of(columns, task + 1, job->tasks);
     struct fnn_matrix x = *job->x, y = *job->y;
     x.data = (char *)x.data + (row * x.row_stride + column * x.column_stride) * size;
     y.data = (char *)y.data + (row * y.row_stride + column * y.column_stride) * size;
@@ -240,7 +242,8 @@ size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matri
 {
     const ptrdiff_t size = (ptrdiff_t)fnn_size(dtype), n = scores->rows, c = scores->columns;
     struct fnn_loss_rows all = {
-        .n = n, .c = c, .margin = margin, .labels = target->labels, .weight = weight.data, .weight_stride = weight.stride, .total = (double)n,
+        .n = n, .c = c, .margin = margin, .labels = target->labels, .weight = weight.data, .weight_stride = weight.stride,
+        .total = (double)n,
         .scores = scores->data, .scores_stride = scores->row_stride,
         .dense = target->dense.data, .dense_stride = target->dense.row_stride,
         .gradient = gradient->data, .gradient_stride = gradient->row_stride,
@@ -249,7 +252,8 @@ size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matri
     if (weight.data) {
         all.total = 0.0;
         for (ptrdiff_t i = 0; i < n; i++)
-            all.total += dtype == FNN_F32 ? (double)((const float *)weight.data)[i * weight.stride] : ((const double *)weight.data)[i * weight.stride];
+            all.total += dtype == FNN_F32 ? (double)((const float *)weight.data)[i * weight.stride]
+                                          : ((const double *)weight.data)[i * weight.stride];
     }
     const int apart = scores->column_stride != 1 || gradient->column_stride != 1 || (!target->labels && target->dense.column_stride != 1);
     struct loss_job job = loss_job_of(kind, dtype, &all);

@@ -114,6 +114,7 @@ int fnn_isa_usable(int index);                       /* whether this CPU can run
 void fnn_set_threads(int threads, int cpus);           /* a job may use, the caller's included; processors there are for them */
 int fnn_threads(void);
 double fnn_fma_peak(enum fnn_dtype dtype, double seconds);    /* flop/s of one thread: independent multiply-adds in registers */
-double fnn_stream_bandwidth(size_t bytes, double seconds);    /* byte/s of a = b + s * c over three arrays of `bytes`, all threads; < 0: no memory */
+double fnn_stream_bandwidth(size_t bytes, double seconds);    /* byte/s of a = b + s * c over three arrays of `bytes`, all threads;
+                                                                 < 0: no memory */
 
 #endif

@@ -15,7 +15,9 @@
 
 enum {
     MOST_K = 512,             /* terms summed in registers before y is touched: a packed panel of so many fits any second-level cache */
-    LEAST_GROUP = 4,          /* panels of a stage: rows of one panel alone are too short for memory to deliver at its full rate */
+    LEAST_GROUP = 2,          /* panels of a stage; */
+    FAR_GROUP = 4,            /* more where b comes from memory, which is slow to deliver rows as short as one panel's: */
+    FAR_BYTES = 1 << 23,      /* from this size on */
     GROUP_BYTES = 5 << 16,    /* of packed panels, where few terms make room for more of them */
     PART_BYTES = 1 << 16,     /* of y that is written, or taken by `finish`, in one go: rows of memory are written along, not across */
     DIRECT_TILES = 8,         /* up to so many tiles of rows read b in place rather than packed */
@@ -65,7 +67,7 @@ size_t fnn_product_plan(struct fnn_product *p)
     const ptrdiff_t most_k = p->by_rows ? larger(k, 1) : p->direct ? smaller(DIRECT_K * p->row_tiles, MOST_DIRECT_K) : MOST_K;
     p->k_blocks = larger(1, parts_of(k, most_k));
     p->k_block = larger(1, parts_of(k, p->k_blocks));
-    p->group = p->direct ? panels : p->b.column_stride == 1 ? LEAST_GROUP : 1;
+    p->group = p->direct ? panels : p->b.column_stride != 1 ? 1 : k * n * size < FAR_BYTES ? LEAST_GROUP : FAR_GROUP;
     if (p->k_blocks == 1) p->group = larger(p->group, GROUP_BYTES / (p->k_block * panel_row));
     p->group = larger(1, smaller(p->group, panels));
     p->group = larger(1, parts_of(panels, larger(1, parts_of(panels, p->group)))); /* groups of nearly equal size */
@@ -193,6 +195,21 @@ static struct fnn_move rows_to_move(const struct share *s, const struct stage *n
     };
 }
 
+/* Whether this is the first time that a task sees these columns of a, which another processor may have written. */
+static int meets_a(const struct passing *g, ptrdiff_t panel) { return g->now.first == 0 && panel == 0; }
+
+/* The rows of a that the next tile will multiply. */
+static struct fnn_ahead a_to_fetch(const struct share *s, const struct passing *g, ptrdiff_t tile)
+{
+    const struct fnn_product *p = s->p;
+    const ptrdiff_t index = s->first_tile + tile + 1;
+    if (index >= s->end_tile) return (struct fnn_ahead){0};
+    const ptrdiff_t row = start(p->tiles, index), rows = start(p->tiles, index + 1) - row;
+    if (!p->pack_a) return lines_of(&p->a, p->size, row, rows, g->now.k0, g->now.depth);
+    const ptrdiff_t first = (row * p->a.columns + g->now.k0 * rows) * p->size;
+    return (struct fnn_ahead){p->a_packed + first, 1, parts_of(g->now.depth * rows * p->size, FNN_LINE), FNN_LINE};
+}
+
 /* The lines of the same panel that will be moved with the next tile of rows. */
 static struct fnn_ahead rows_to_fetch(const struct share *s, const struct passing *g, ptrdiff_t tile, ptrdiff_t panel)
 {
@@ -253,18 +270,19 @@ static void multiply_tile(const struct share *s, struct passing *g, const struct
     if (p->by_rows) {
         p->kernels->row(&t);
     } else if (p->direct) {
-        t.ahead = panel_to_fetch(s, g, tile, panel);
+        t.ahead = meets_a(g, panel) ? a_to_fetch(s, g, tile) : panel_to_fetch(s, g, tile, panel);
         p->kernels->tile(&t);
     } else if (p->moved) {
         const struct fnn_move move = rows_to_move(s, &g->next, tile, panel);
         const int alike = rounded_up(move.columns, p->lanes) == width;
         if (alike) t.move = move;
-        t.ahead = rows_to_fetch(s, g, tile, panel);
+        t.ahead = meets_a(g, panel) ? a_to_fetch(s, g, tile) : rows_to_fetch(s, g, tile, panel);
         p->kernels->tile(&t);
         if (!alike && move.rows > 0) pack_panel(s, &g->next, panel, start(g->next.rows, tile), start(g->next.rows, tile + 1));
     } else {
         const ptrdiff_t ready = due(s, g, ++g->done);
-        if (g->next.panels > 0)
+        if (meets_a(g, panel)) t.ahead = a_to_fetch(s, g, tile);
+        else if (g->next.panels > 0)
             t.ahead = lines_of(&p->b, size, g->next.k0 + ready, due(s, g, g->done + 1) - ready, g->next.column, g->next.columns);
         p->kernels->tile(&t);
         if (ready > g->ready) pack_rows(s, &g->next, g->ready, ready);

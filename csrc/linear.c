@@ -53,7 +53,8 @@ static void gate_part(void *context, int task)
 {
     const struct fnn_gating *g = context;
     const ptrdiff_t size = (ptrdiff_t)fnn_size(g->dtype), units = (g->dy.columns + GATE_UNIT - 1) / GATE_UNIT;
-    const ptrdiff_t first = GATE_UNIT * (units * task / g->parts), end = smaller(g->dy.columns, GATE_UNIT * (units * (task + 1) / g->parts));
+    const ptrdiff_t first = GATE_UNIT * (units * task / g->parts);
+    const ptrdiff_t end = smaller(g->dy.columns, GATE_UNIT * (units * (task + 1) / g->parts));
     char *copies = g->rows + 2 * first * size;
     for (ptrdiff_t r = 0; r < g->dy.rows && first < end; r++) {
         const void *dy = row_of(&g->dy, size, r, first, end - first, copies);

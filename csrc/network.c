@@ -35,7 +35,8 @@ struct fnn_network *fnn_network_new(const struct fnn_network_plan *plan)
         .dtype = plan->dtype, .size = (ptrdiff_t)fnn_size(plan->dtype), .layers = plan->layers, .slots = plan->slots, .slope = plan->slope,
         .margin = plan->margin, .clip_value = plan->clip_value, .clip_norm = plan->clip_norm, .max_norm = plan->max_norm,
         .average = plan->average, .loss = plan->loss, .update = plan->update, .averaged = plan->averages != NULL,
-        .stored = plan->clip_norm < INFINITY, .mean = plan->mean, .inverse_std = plan->inverse_std, .drop_inputs = {plan->seed, 0, plan->thresholds[0]},
+        .stored = plan->clip_norm < INFINITY, .mean = plan->mean, .inverse_std = plan->inverse_std,
+        .drop_inputs = {plan->seed, 0, plan->thresholds[0]},
         .statistics = {.gradient_norm = NAN, .update_ratio = NAN},
     };
     for (int k = 0; k < plan->layers; k++) {
@@ -93,6 +94,7 @@ static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
     net->weights = TAKE(rows * size);
     net->factors = TAKE(widest * size);
     net->sums = (double *)TAKE((rows / FNN_LOSS_BLOCK + 1) * (ptrdiff_t)sizeof(double));
+    net->magnitudes = (double *)TAKE(net->threads * net->layers * 2 * (ptrdiff_t)sizeof(double));
     net->workspace = arena ? arena + used : NULL;
 #undef TAKE
     return used;
@@ -111,8 +113,8 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
         x.rows = layer->y.rows = layer->active.rows = layer->dz.rows = rows;
         const int fused = layer->activation <= FNN_RELU;
         layer->forward = (struct fnn_product){
-            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = x, .b = weight, .y = fused ? layer->y : layer->active,
-            .bias = {layer->bias.param, 1}, .relu = layer->activation == FNN_RELU,
+            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = x, .b = weight,
+            .y = fused ? layer->y : layer->active, .bias = {layer->bias.param, 1}, .relu = layer->activation == FNN_RELU,
             .dropout = fused && layer->drop.threshold < 65536 ? &layer->drop : NULL};
         layer->gating = (struct fnn_gating){
             .kernels = net->kernels, .dtype = net->dtype, .dy = layer->dz, .dz = layer->dz, .sums = layer->db,
@@ -120,7 +122,8 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
         if (layer->activation == FNN_RELU) layer->gating.gate = layer->y;
         if (k > 0) {
             layer->input = (struct fnn_product){
-                .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = layer->dz, .b = fnn_transposed(weight), .y = net->layer[k - 1].dz};
+                .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = layer->dz, .b = fnn_transposed(weight),
+                .y = net->layer[k - 1].dz};
             layer->input.y.rows = rows;
         }
         layer->gradient = (struct fnn_product){
@@ -238,7 +241,8 @@ static void gather_targets(struct fnn_network *net, const struct fnn_rows *rows,
     for (ptrdiff_t r = 0; r < n && rows->labels; r++) net->labels[r] = rows->labels[order[r]];
     for (ptrdiff_t r = 0; r < n && !rows->labels; r++)
         memcpy(net->dense + r * outputs * size, (const char *)rows->dense + order[r] * rows->dense_stride * size, (size_t)(outputs * size));
-    for (ptrdiff_t r = 0; r < n && rows->weight; r++) memcpy(net->weights + r * size, (const char *)rows->weight + order[r] * size, (size_t)size);
+    for (ptrdiff_t r = 0; r < n && rows->weight; r++)
+        memcpy(net->weights + r * size, (const char *)rows->weight + order[r] * size, (size_t)size);
     if (rows->labels) net->batch.labels = net->labels;
     else net->batch.dense = net->dense;
     net->batch.dense_stride = outputs;
@@ -267,7 +271,8 @@ static void set_streams(struct fnn_network *net, uint64_t step)
 
 static void forward(struct fnn_network *net, ptrdiff_t row)
 {
-    static const enum fnn_map maps[] = {[FNN_LEAKY] = FNN_LEAKY_FORWARD, [FNN_TANH] = FNN_TANH_FORWARD, [FNN_SIGMOID] = FNN_SIGMOID_FORWARD};
+    static const enum fnn_map maps[] = {
+        [FNN_LEAKY] = FNN_LEAKY_FORWARD, [FNN_TANH] = FNN_TANH_FORWARD, [FNN_SIGMOID] = FNN_SIGMOID_FORWARD};
     for (ptrdiff_t k = 0; k < net->layers; k++) {
         struct fnn_layer *layer = &net->layer[k];
         layer->forward.dropout_row = row;
@@ -282,7 +287,8 @@ static void forward(struct fnn_network *net, ptrdiff_t row)
 /* From the gradient of the scores, in the last layer's dz, to that of every layer; biases' gradients are added to db. */
 static void backward(struct fnn_network *net, ptrdiff_t row)
 {
-    static const enum fnn_map maps[] = {[FNN_LEAKY] = FNN_LEAKY_BACKWARD, [FNN_TANH] = FNN_TANH_BACKWARD, [FNN_SIGMOID] = FNN_SIGMOID_BACKWARD};
+    static const enum fnn_map maps[] = {
+        [FNN_LEAKY] = FNN_LEAKY_BACKWARD, [FNN_TANH] = FNN_TANH_BACKWARD, [FNN_SIGMOID] = FNN_SIGMOID_BACKWARD};
     for (ptrdiff_t k = net->layers - 1; k >= 0; k--) {
         struct fnn_layer *layer = &net->layer[k];
         if (layer->activation != FNN_RELU && layer->drop.threshold < 65536)
@@ -330,7 +336,8 @@ static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, con
             fnn_product_run(&net->layer[k].gradient, net->workspace);
         }
     }
-    if (!fnn_update(net, updates->scalars + u * updates->scalars_stride, updates->bias_scalars + u * updates->scalars_stride, measure)) return 0;
+    const ptrdiff_t scalars = u * updates->scalars_stride;
+    if (!fnn_update(net, updates->scalars + scalars, updates->bias_scalars + scalars, measure)) return 0;
     net->statistics.loss += loss * weight;
     net->statistics.weight += weight;
     net->statistics.metric += net->loss == FNN_L2 ? metric / (double)last->o : metric;
@@ -345,7 +352,8 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-ptrdiff_t fnn_network_run(struct fnn_network *net, const struct fnn_rows *rows, const struct fnn_updates *updates, double seconds, int *failed)
+ptrdiff_t fnn_network_run(struct fnn_network *net, const struct fnn_rows *rows, const struct fnn_updates *updates, double seconds,
+                          int *failed)
 {
     const uint64_t saved = fnn_flush_begin();
     const double until = now() + seconds;
@@ -386,8 +394,9 @@ void fnn_network_forward(struct fnn_network *net, const struct fnn_rows *rows, u
     if (net->planned != rows->count || net->measuring) plan_products(net, rows->count, 0);
     gather(net, rows, 0, rows->count, row);
     forward(net, row);
+    const ptrdiff_t bytes = last->o * net->size;
     for (ptrdiff_t r = 0; r < rows->count; r++)
-        memcpy((char *)scores + r * last->o * net->size, (char *)last->y.data + r * last->y.row_stride * net->size, (size_t)(last->o * net->size));
+        memcpy((char *)scores + r * bytes, (char *)last->y.data + r * last->y.row_stride * net->size, (size_t)bytes);
     fnn_flush_end(saved);
 }
 
@@ -401,8 +410,9 @@ int fnn_network_backward(struct fnn_network *net, const void *gradient, const do
         plan_products(net, last->y.rows, measure);
         net->layer[0].gradient.a = fnn_transposed(x);
     }
+    const ptrdiff_t bytes = last->o * net->size;
     for (ptrdiff_t r = 0; r < last->y.rows; r++)
-        memcpy((char *)last->dz.data + r * last->dz.row_stride * net->size, (const char *)gradient + r * last->o * net->size, (size_t)(last->o * net->size));
+        memcpy((char *)last->dz.data + r * last->dz.row_stride * net->size, (const char *)gradient + r * bytes, (size_t)bytes);
     clear_bias_gradients(net);
     backward(net, row);
     for (ptrdiff_t k = 0; k < net->layers && net->stored; k++) {

@@ -48,7 +48,9 @@ struct fnn_network {
     /* Of the update under way. */
     const double *scalars, *bias_scalars;
     double clip_factor;
-    atomic_int unsafe; /* a gradient is not finite */
+    atomic_int unsafe;   /* a gradient is not finite */
+    double *magnitudes;  /* found by each of so many tasks, two a layer */
+    int magnitude_tasks;
     struct fnn_statistics statistics;
     struct fnn_layer layer[];
 };

@@ -14,18 +14,28 @@
 
 enum { SPIN_NANOSECONDS = 200000, PAUSES_A_LOOK = 64, PAUSES_BEFORE_YIELD = 20000, CACHE_LINE = 128 };
 
-/* `ticket` says in one word which job runs, how many tasks it has and which is next. Whoever moves it on by one has claimed that task,
- * and only then looks at the fields below: a job ends when its claimed tasks are done, so a worker that comes late finds nothing
- * left to claim and is not waited for. The caller claims tasks like everyone else, and does them all if nobody comes. */
-enum { NEXT_BITS = 16, MOST_TASKS = (1 << NEXT_BITS) - 1 };
+/* `ticket` says in one word which job runs, how many tasks it has and how many threads share them. `claims[t]` is the last job whose task t
+ * somebody has claimed, which is a matter of exchanging a lower number for the job's: so each task is claimed once, and a job that is over
+ * has none left to claim, however late a worker comes to look. Only who has claimed a task looks at `run` and `context`: a job ends when
+ * its claimed tasks are done. Everyone begins with the share of the tasks that is his in every job of as many, since what he wrote
+ * in the last job is in his core's cache, and goes on with what the others have not begun: the caller does all of them if nobody comes. */
+enum { TASK_BITS = 12, SHARER_BITS = 8, MOST_TASKS = (1 << TASK_BITS) - 1 };
 static struct {
-    _Alignas(CACHE_LINE) _Atomic uint64_t ticket; /* job << 32 | tasks << 16 | next */
+    _Alignas(CACHE_LINE) _Atomic uint64_t ticket; /* job | tasks | sharers - 1; a million jobs a second would fill it in half a year */
     _Alignas(CACHE_LINE) atomic_int done;
     _Alignas(CACHE_LINE) void (*run)(void *, int);
     void *context;
+    int first;
     _Alignas(CACHE_LINE) atomic_int sleepers;
     atomic_bool stop;
 } shared;
+static struct {
+    _Alignas(CACHE_LINE) _Atomic uint64_t job;
+} claims[MOST_TASKS];
+
+static inline uint64_t job_of(uint64_t ticket) { return ticket >> (TASK_BITS + SHARER_BITS); }
+static inline int tasks_of(uint64_t ticket) { return (int)(ticket >> SHARER_BITS & MOST_TASKS); }
+static inline int sharers_of(uint64_t ticket) { return 1 + (int)(ticket & ((1 << SHARER_BITS) - 1)); }
 
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER; /* held by the thread whose job runs; guards what follows */
 static pthread_t workers[FNN_MOST_THREADS];
@@ -83,47 +93,50 @@ void fnn_flush_end(uint64_t saved)
 #endif
 }
 
-static inline bool unclaimed(uint64_t ticket) { return (ticket & MOST_TASKS) < (ticket >> NEXT_BITS & MOST_TASKS); }
-
-/* Claims and runs tasks until the job has none left. */
-static void run_tasks(void)
+/* Claims and runs tasks, as thread `self` of the job's, until none is left to claim. */
+static void run_tasks(uint64_t ticket, int self)
 {
-    uint64_t ticket = atomic_load_explicit(&shared.ticket, memory_order_acquire);
-    while (unclaimed(ticket)) {
-        if (!atomic_compare_exchange_weak_explicit(&shared.ticket, &ticket, ticket + 1, memory_order_acq_rel, memory_order_acquire)) continue;
-        shared.run(shared.context, (int)(ticket & MOST_TASKS));
+    const uint64_t job = job_of(ticket);
+    const int tasks = tasks_of(ticket), sharers = sharers_of(ticket);
+    if (self >= sharers) return;
+    for (int n = 0, task = tasks * self / sharers; n < tasks; n++, task = task + 1 < tasks ? task + 1 : 0) {
+        uint64_t last = atomic_load_explicit(&claims[task].job, memory_order_relaxed);
+        if (last >= job) continue;
+        if (!atomic_compare_exchange_strong_explicit(&claims[task].job, &last, job, memory_order_acq_rel, memory_order_relaxed)) continue;
+        shared.run(shared.context, shared.first + task);
         atomic_fetch_add_explicit(&shared.done, 1, memory_order_release);
-        ticket = atomic_load_explicit(&shared.ticket, memory_order_acquire);
     }
 }
 
-/* Returns when there is a task to claim, or the pool stops: spins first, then sleeps. */
-static void await_tasks(void)
+/* Returns the ticket of a job after `seen`, or any when the pool stops: spins first, then sleeps. */
+static uint64_t await_job(uint64_t seen)
 {
+    uint64_t ticket;
     if (atomic_load_explicit(&spins, memory_order_relaxed)) {
         const int64_t until = nanoseconds() + SPIN_NANOSECONDS;
         do {
             for (int look = 0; look < PAUSES_A_LOOK; look++) {
-                if (unclaimed(atomic_load_explicit(&shared.ticket, memory_order_relaxed))) return;
-                if (atomic_load_explicit(&shared.stop, memory_order_relaxed)) return;
+                ticket = atomic_load_explicit(&shared.ticket, memory_order_acquire);
+                if (ticket != seen || atomic_load_explicit(&shared.stop, memory_order_relaxed)) return ticket;
                 pause_briefly();
             }
         } while (nanoseconds() < until);
     }
     pthread_mutex_lock(&sleep_lock);
     atomic_fetch_add(&shared.sleepers, 1);
-    while (!unclaimed(atomic_load(&shared.ticket)) && !atomic_load(&shared.stop)) pthread_cond_wait(&wake, &sleep_lock);
+    while ((ticket = atomic_load(&shared.ticket)) == seen && !atomic_load(&shared.stop)) pthread_cond_wait(&wake, &sleep_lock);
     atomic_fetch_sub(&shared.sleepers, 1);
     pthread_mutex_unlock(&sleep_lock);
+    return ticket;
 }
 
-static void *work(void *unused)
+static void *work(void *self)
 {
-    (void)unused;
+    uint64_t ticket = 0;
     fnn_flush_begin();
     while (!atomic_load(&shared.stop)) {
-        run_tasks();
-        await_tasks();
+        ticket = await_job(ticket);
+        run_tasks(ticket, (int)(intptr_t)self);
     }
     return NULL;
 }
@@ -164,7 +177,7 @@ static int start_workers(int count)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main program's */
     while (worker_count < count) {
-        if (pthread_create(&workers[worker_count], NULL, work, NULL) != 0) break;
+        if (pthread_create(&workers[worker_count], NULL, work, (void *)(intptr_t)(worker_count + 1)) != 0) break;
         worker_count++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -183,28 +196,41 @@ void fnn_set_threads(int threads, int cpus)
 
 int fnn_threads(void) { return atomic_load_explicit(&wanted_threads, memory_order_relaxed); }
 
-void fnn_parallel(int tasks, void (*run)(void *context, int task), void *context)
+/* Helpers for a job of so many tasks, or 0 where this thread does them all; with helpers, `busy` is held. */
+static int find_helpers(int tasks)
 {
-    bool helped = false;
-    if (tasks > 1 && tasks <= MOST_TASKS && pthread_mutex_trylock(&busy) == 0) {
-        const int wanted = tasks < fnn_threads() ? tasks - 1 : fnn_threads() - 1;
-        helped = wanted > 0 && (worker_count >= wanted || start_workers(wanted) > 0);
-        if (!helped) pthread_mutex_unlock(&busy);
-    }
-    if (!helped) {
-        for (int task = 0; task < tasks; task++) run(context, task);
-        return;
-    }
+    const int wanted = (tasks < fnn_threads() ? tasks : fnn_threads()) - 1;
+    if (wanted <= 0 || pthread_mutex_trylock(&busy) != 0) return 0;
+    const int helpers = worker_count >= wanted ? wanted : start_workers(wanted);
+    if (helpers == 0) pthread_mutex_unlock(&busy);
+    return helpers;
+}
+
+static void run_shared(int first, int tasks, int sharers, void (*run)(void *context, int task), void *context)
+{
     shared.run = run;
     shared.context = context;
+    shared.first = first;
     atomic_store_explicit(&shared.done, 0, memory_order_relaxed);
-    const uint64_t job = (atomic_load_explicit(&shared.ticket, memory_order_relaxed) >> 2 * NEXT_BITS) + 1;
-    atomic_store(&shared.ticket, job << 2 * NEXT_BITS | (uint64_t)tasks << NEXT_BITS);
+    const uint64_t job = job_of(atomic_load_explicit(&shared.ticket, memory_order_relaxed)) + 1;
+    const uint64_t ticket = (job << TASK_BITS | (uint64_t)tasks) << SHARER_BITS | (uint64_t)(sharers - 1);
+    atomic_store(&shared.ticket, ticket);
     wake_sleepers();
-    run_tasks();
+    run_tasks(ticket, 0);
     for (long looks = 0; atomic_load_explicit(&shared.done, memory_order_acquire) < tasks; looks++) {
         if (atomic_load_explicit(&spins, memory_order_relaxed) && looks < PAUSES_BEFORE_YIELD) pause_briefly();
         else sched_yield();
     }
+}
+
+void fnn_parallel(int tasks, void (*run)(void *context, int task), void *context)
+{
+    const int helpers = find_helpers(tasks);
+    if (helpers == 0) {
+        for (int task = 0; task < tasks; task++) run(context, task);
+        return;
+    }
+    for (int first = 0; first < tasks; first += MOST_TASKS)
+        run_shared(first, tasks - first < MOST_TASKS ? tasks - first : MOST_TASKS, helpers + 1, run, context);
     pthread_mutex_unlock(&busy);
 }

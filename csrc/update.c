@@ -5,8 +5,9 @@
 #include "pool.h"
 
 enum {
-    PIECE = 256, /* elements that are measured together */
-    AHEAD = 4    /* rows of parameters that are fetched before their turn: too far apart for the hardware to foresee */
+    MEASURED_ALONE = 1 << 16, /* elements whose magnitudes one thread finds */
+    PIECE = 256,              /* elements that are measured together */
+    AHEAD = 4                 /* rows of parameters that are fetched before their turn: too far apart for the hardware to foresee */
 };
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -64,18 +65,18 @@ void fnn_take_gradient(void *context, const struct fnn_matrix *part, ptrdiff_t r
 }
 
 /* A task is given whole columns, so that what is summed down a column does not depend on how many tasks there are. */
-static void columns_of(const struct fnn_layer *layer, int task, int tasks, ptrdiff_t *first, ptrdiff_t *end)
+static void columns_of(ptrdiff_t columns, int task, int tasks, ptrdiff_t *first, ptrdiff_t *end)
 {
-    const ptrdiff_t unit = 64, units = (layer->o + unit - 1) / unit;
-    *first = smaller(layer->o, unit * (units * task / tasks));
-    *end = smaller(layer->o, unit * (units * (task + 1) / tasks));
+    const ptrdiff_t unit = 64, units = (columns + unit - 1) / unit;
+    *first = smaller(columns, unit * (units * task / tasks));
+    *end = smaller(columns, unit * (units * (task + 1) / tasks));
 }
 
 static void take_stored_part(void *context, int task)
 {
     struct fnn_layer *layer = context;
     ptrdiff_t first, end;
-    columns_of(layer, task, layer->network->threads, &first, &end);
+    columns_of(layer->o, task, layer->network->threads, &first, &end);
     struct fnn_matrix part = {layer->dw + first * layer->network->size, layer->i, end - first, layer->o, 1};
     if (first < end) fnn_take_gradient(layer, &part, 0, first);
 }
@@ -86,39 +87,59 @@ static void limit_part(void *context, int task)
     struct fnn_network *net = layer->network;
     const ptrdiff_t size = net->size;
     ptrdiff_t first, end;
-    columns_of(layer, task, net->threads, &first, &end);
+    columns_of(layer->o, task, net->threads, &first, &end);
     char *factors = net->factors + first * size;
     memset(factors, 0, (size_t)((end - first) * size));
-    for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_column_squares(end - first, layer->weight.param + (r * layer->o + first) * size, factors);
+    for (ptrdiff_t r = 0; r < layer->i; r++)
+        net->kernels->add_column_squares(end - first, layer->weight.param + (r * layer->o + first) * size, factors);
     net->kernels->column_factors(end - first, net->max_norm, factors);
     for (ptrdiff_t r = 0; r < layer->i; r++) {
         const ptrdiff_t at = (r * layer->o + first) * size;
         net->kernels->scale_columns(end - first, factors, layer->weight.param + at);
         if (net->averaged)
-            net->kernels->map[FNN_AVERAGE](end - first, (void *[]){layer->weight.param + at, layer->weight.average + at}, (double[]){1.0 - net->average});
+            net->kernels->map[FNN_AVERAGE](end - first, (void *[]){layer->weight.param + at, layer->weight.average + at},
+                                           (double[]){1.0 - net->average});
     }
 }
 
 static int all_finite(const struct fnn_network *net, ptrdiff_t n, const void *x) { return net->kernels->magnitude(n, x) < INFINITY; }
 
-static double magnitude_of(const struct fnn_network *net, const struct fnn_matrix *m)
+/* The largest magnitudes of a layer's inputs and of its gradients, in a task's columns. */
+static void magnitudes_part(void *context, int task)
 {
-    double most = 0.0;
-    for (ptrdiff_t r = 0; r < m->rows; r++) {
-        const double here = net->kernels->magnitude(m->columns, (const char *)m->data + r * m->row_stride * net->size);
-        most = here > most ? here : most;
+    struct fnn_network *net = context;
+    for (ptrdiff_t k = 0; k < net->layers; k++) {
+        const struct fnn_matrix *of[] = {k == 0 ? &net->x : &net->layer[k - 1].y, &net->layer[k].dz};
+        for (int m = 0; m < 2; m++) {
+            ptrdiff_t first, end;
+            columns_of(of[m]->columns, task, net->magnitude_tasks, &first, &end);
+            double most = 0.0;
+            for (ptrdiff_t r = 0; r < of[m]->rows && first < end; r++) {
+                const char *row = (const char *)of[m]->data + (r * of[m]->row_stride + first) * net->size;
+                const double here = net->kernels->magnitude(end - first, row);
+                most = here > most ? here : most;
+            }
+            net->magnitudes[(task * net->layers + k) * 2 + m] = most;
+        }
     }
-    return most;
 }
 
 /* Whether no sum of products of the inputs and the gradients of a layer can leave the range of numbers. */
-static int certainly_finite(const struct fnn_network *net)
+static int certainly_finite(struct fnn_network *net)
 {
-    const double most = net->dtype == FNN_F32 ? 1e38 : 1e307;
+    const double limit = net->dtype == FNN_F32 ? 1e38 : 1e307;
+    ptrdiff_t elements = 0;
+    for (ptrdiff_t k = 0; k < net->layers; k++) elements += net->layer[k].dz.rows * (net->layer[k].i + net->layer[k].o);
+    net->magnitude_tasks = elements < MEASURED_ALONE ? 1 : net->threads;
+    fnn_parallel(net->magnitude_tasks, magnitudes_part, net);
     for (ptrdiff_t k = 0; k < net->layers; k++) {
-        const struct fnn_layer *layer = &net->layer[k];
-        const double x = magnitude_of(net, k == 0 ? &net->x : &net->layer[k - 1].y), dz = magnitude_of(net, &layer->dz);
-        if (!((double)layer->dz.rows * dz * (x > 1.0 ? x : 1.0) < most)) return 0;
+        double most[2] = {1.0, 0.0};
+        for (ptrdiff_t task = 0; task < net->magnitude_tasks; task++)
+            for (int m = 0; m < 2; m++) {
+                const double here = net->magnitudes[(task * net->layers + k) * 2 + m];
+                most[m] = here > most[m] ? here : most[m];
+            }
+        if (!((double)net->layer[k].dz.rows * most[0] * most[1] < limit)) return 0;
     }
     return 1;
 }
@@ -165,7 +186,8 @@ int fnn_update(struct fnn_network *net, const double *scalars, const double *bia
         struct fnn_layer *layer = &net->layer[k];
         if (measure) {
             for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = 0.0;
-            for (ptrdiff_t r = 0; r < layer->i; r++) net->kernels->add_squares(layer->o, layer->weight.param + r * layer->o * net->size, layer->squares);
+            for (ptrdiff_t r = 0; r < layer->i; r++)
+                net->kernels->add_squares(layer->o, layer->weight.param + r * layer->o * net->size, layer->squares);
             for (ptrdiff_t c = 0; c < layer->o; c++) sizes += layer->squares[c];
             for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = layer->moves[c] = 0.0;
             net->kernels->add_squares(layer->o, layer->db, layer->squares);

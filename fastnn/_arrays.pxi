@@ -210,7 +210,8 @@ cdef double number(str function, str name, object value, double low, double high
     cdef double result
     if type(value) is float:
         result = <double>value
-        if isfinite(result) and (low < result or (low == result and not open_low)) and (result < high or (result == high and not open_high)):
+        above, below = low < result or (low == result and not open_low), result < high or (result == high and not open_high)
+        if isfinite(result) and above and below:
             return result
     return checks.number(function, name, value, low, high, open_low=open_low, open_high=open_high)
 

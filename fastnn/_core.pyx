@@ -69,7 +69,8 @@ cdef object float64 = np.dtype(np.float64)
 cdef object int64 = np.dtype(np.int64)
 
 RELU_FORWARD, RELU_BACKWARD, LEAKY_FORWARD, LEAKY_BACKWARD = FNN_RELU_FORWARD, FNN_RELU_BACKWARD, FNN_LEAKY_FORWARD, FNN_LEAKY_BACKWARD
-TANH_FORWARD, TANH_BACKWARD, SIGMOID_FORWARD, SIGMOID_BACKWARD = FNN_TANH_FORWARD, FNN_TANH_BACKWARD, FNN_SIGMOID_FORWARD, FNN_SIGMOID_BACKWARD
+TANH_FORWARD, TANH_BACKWARD = FNN_TANH_FORWARD, FNN_TANH_BACKWARD
+SIGMOID_FORWARD, SIGMOID_BACKWARD = FNN_SIGMOID_FORWARD, FNN_SIGMOID_BACKWARD
 ADAGRAD, RMSPROP = FNN_ADAGRAD, FNN_RMSPROP
 SOFTMAX, L2, HINGE = FNN_SOFTMAX, FNN_L2, FNN_HINGE
 
@@ -97,7 +98,8 @@ def linear_forward(str function, x, w, b, out, bint relu, bint drop, keep_prob, 
             take(&call, function, "b", b, "o", call.buffers[1].shape[1], ANY, False)
         if out is not None:
             take(&call, function, "out", out, "no", call.buffers[0].shape[0], call.buffers[1].shape[1], True)
-            check_overlap(&call, function, ("x", "w", "out") if b is None else ("x", "w", "b", "out"), (x, w, out) if b is None else (x, w, b, out), False)
+            names, arrays = (("x", "w", "out"), (x, w, out)) if b is None else (("x", "w", "b", "out"), (x, w, b, out))
+            check_overlap(&call, function, names, arrays, False)
         if drop:
             dropout.threshold = threshold_of(function, keep_prob)
             dropout.seed = word(function, "seed", seed)
@@ -148,7 +150,8 @@ def linear_backward(str function, dy, x, w, y, bint gated, bint dropped, keep_pr
             dx = dw = db = None
         else:
             if not isinstance(out, (tuple, list)) or len(out) != 3:
-                raise checks.fail(TypeError, function, "out", "be a tuple of three", "(dx, dw, db), each an array or None", type(out).__name__)
+                expected = "(dx, dw, db), each an array or None"
+                raise checks.fail(TypeError, function, "out", "be a tuple of three", expected, type(out).__name__)
             dx, dw, db = out
             if not need_dx:
                 dx = None
@@ -480,7 +483,8 @@ def loss(str function, int kind, str letters, str name, scores, str target_name,
         if kind == FNN_HINGE:
             margin_value = rate(function, "margin", margin)
         if call.awkward:
-            value, result = loss(function, kind, letters, name, copy_of(scores), target_name, copy_of(target), margin, copy_of(sample_weight), None)
+            value, result = loss(function, kind, letters, name, copy_of(scores), target_name, copy_of(target), margin,
+                                 copy_of(sample_weight), None)
             if out is None:
                 return value, result
             out[...] = result

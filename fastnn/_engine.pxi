@@ -214,13 +214,17 @@ cdef class Engine:
 
     cdef bint agrees(self, Engine other):
         """Whether rows that suit `other` suit this engine."""
-        return self.kind == other.kind and self.inputs == other.inputs and self.outputs == other.outputs and self.plan.loss == other.plan.loss
+        return (self.kind == other.kind and self.inputs == other.inputs and self.outputs == other.outputs
+                and self.plan.loss == other.plan.loss)
 
-    cdef list prepare(self, fnn_updates *updates, Py_ssize_t rows, batch_size, micro_batch, first, count, scalars, bias_scalars, step, measure):
+    cdef list prepare(self, fnn_updates *updates, Py_ssize_t rows, batch_size, micro_batch, first, count, scalars, bias_scalars, step,
+                      measure):
         scalars, bias_scalars = np.ascontiguousarray(scalars), np.ascontiguousarray(bias_scalars)
         updates.batch, updates.micro, updates.first, updates.count = batch_size, min(micro_batch, batch_size, max(1, rows)), first, count
-        if updates.batch < 1 or updates.micro < 1 or updates.first < 0 or (count > 0 and (updates.first + count - 1) * updates.batch >= rows):
-            raise checks.fail(ValueError, "Engine", "updates", "have rows to learn from", f"batches within {rows} rows", f"{first} + {count}")
+        beyond = count > 0 and (updates.first + count - 1) * updates.batch >= rows
+        if updates.batch < 1 or updates.micro < 1 or updates.first < 0 or beyond:
+            expected = f"batches within {rows} rows"
+            raise checks.fail(ValueError, "Engine", "updates", "have rows to learn from", expected, f"{first} + {count}")
         updates.scalars = <const double *>address("scalars", scalars, float64, (len(scalars), scalars_of(self.plan.update)), False)
         updates.bias_scalars = <const double *>address("bias_scalars", bias_scalars, float64, scalars.shape, False)
         if len(scalars) < count:

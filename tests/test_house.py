@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_LINES = 600
+MAX_LINES, MAX_COLUMNS = 600, 140
 CODE = {".py", ".pyx", ".pxd", ".pxi", ".pyi", ".c", ".h"}
 GENERATED = "_core.c"
 
@@ -136,6 +136,13 @@ def files_too_long(folder: Path) -> list[str]:
     return found
 
 
+def lines_too_wide(folder: Path) -> list[str]:
+    """Lines of C and Cython; Python's are the linter's."""
+    return [f"{path.relative_to(folder)}:{number}: {len(line)} columns"
+            for path in sorted(folder.rglob("*")) if path.suffix in CODE and path.name != GENERATED
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if len(line) > MAX_COLUMNS]
+
+
 def foreign_c(folder: Path) -> list[str]:
     """Headers of Python or NumPy, and external symbols without the prefix `fnn_`.
 
@@ -220,6 +227,11 @@ def test_no_file_is_long(folder):
     assert files_too_long(ROOT / folder) == []
 
 
+@pytest.mark.parametrize("folder", ["fastnn", "csrc", "tests", "bench"])
+def test_no_line_is_wide(folder):
+    assert lines_too_wide(ROOT / folder) == []
+
+
 def test_csrc_is_plain_c_with_one_prefix():
     assert foreign_c(ROOT / "csrc") == []
 
@@ -267,6 +279,8 @@ PLANTED: list[tuple[Callable[[Path], list[str]], str, str, str]] = [
     (forbidden_python, "a.py", "import numpy\nx = numpy.random.rand(3)", "global random state"),
     (files_too_long, "a.py", "\n" * (MAX_LINES + 1), "lines"),
     (files_too_long, "a.h", "\n" * (MAX_LINES + 1), "lines"),
+    (lines_too_wide, "a.c", "int x;\n" + "/" * (MAX_COLUMNS + 1), "a.c:2"),
+    (lines_too_wide, "a.pxi", "#" * (MAX_COLUMNS + 1), "columns"),
     (foreign_c, "a.c", "#include <Python.h>\n", "Python.h"),
     (foreign_c, "a.h", '# include "numpy/arrayobject.h"\n', "numpy"),
     (foreign_c, "a.c", "int gemm(void) { return 0; }\n", "external symbol gemm"),
@@ -286,6 +300,7 @@ HONEST: list[tuple[Callable[[Path], list[str]], str, str]] = [
     (import_directions, "plots.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib"),
     (forbidden_python, "a.py", "import numpy as np\nre.compile('eval(')\nnp.random.default_rng(0)\nnp.load('a', allow_pickle=False)"),
     (files_too_long, "a.py", "\n" * MAX_LINES),
+    (lines_too_wide, "a.c", "/" * MAX_COLUMNS),
     (foreign_c, "a.c", "#include <stdint.h>\n// int gemm(void);\nstatic int gemm(void) { return 0; }\nint fnn_gemm(int a) { return a; }\n"),
     (foreign_c, "a.c", "typedef struct { int a; } pair;\nstruct fnn_pair { int b; };\n"
      "const struct fnn_pair fnn_pairs[2] = { { 1 }, { 2 } };\n"),

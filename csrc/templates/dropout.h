@@ -88,7 +88,8 @@ static void FN(dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x_data, p
     const REAL *x = (const REAL *)x_data;
     REAL *y = (REAL *)y_data;
     const REAL scale = (REAL)(65536.0 / dropout->threshold);
-    const ptrdiff_t skip = column % 8, width = columns > 0 ? (skip + columns + 7) / 8 : 0; /* draws before the first column, groups of a row */
+    const ptrdiff_t skip = column % 8; /* draws before the first column */
+    const ptrdiff_t width = columns > 0 ? (skip + columns + 7) / 8 : 0; /* groups of a row */
     _Alignas(FNN_VECTOR_BYTES) int16_t kept[8 * DRAW_GROUPS];
     memset(kept, 0xFF, sizeof kept);
     ptrdiff_t r = 0, g = 0; /* the group that comes next */

@@ -1,4 +1,5 @@
-/* exp of an argument up to 0, expm1 of one from 0 on, and log of one from 1 on, as straight-line code that the compiler turns into vector code.
+/* exp of an argument up to 0, expm1 of one from 0 on, and log of one from 1 on, as straight-line code that the compiler turns into vector
+ * code.
  *
  * x = n ln2 + r with |r| <= ln2 / 2 and n integer; ln2 in two parts so that n * (first part) is exact. exp(r) - 1 is its Taylor series,
  * cut where the next term is below a tenth of an ulp. No operation is fused, so every instruction set gives the same bits. */

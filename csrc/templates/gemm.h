@@ -35,7 +35,8 @@ static inline __attribute__((always_inline)) void FN(transpose)(const REAL *from
 
 /* out[t * width + lane] = data[lane * lane_stride + t * k_stride], k values each of `lanes` lanes. Rows wider than that are whole vectors:
  * the last vector holds the last LANES lanes, or where there are fewer, those and zeros. */
-static void FN(pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride, ptrdiff_t width, ptrdiff_t lanes, ptrdiff_t k, void *packed)
+static void FN(pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride, ptrdiff_t width, ptrdiff_t lanes, ptrdiff_t k,
+                     void *packed)
 {
     const REAL *from = (const REAL *)data;
     REAL *out = (REAL *)packed;
@@ -99,7 +100,8 @@ static void FN(start_slowly)(REAL *product, ptrdiff_t width, const struct fnn_ti
 {
     memset(product, 0, (size_t)(tile->rows * width) * sizeof *product);
     for (ptrdiff_t r = 0; r < tile->rows; r++)
-        for (ptrdiff_t c = 0; c < tile->columns; c++) product[r * width + c] = ((const REAL *)tile->y)[r * tile->y_row + c * tile->y_column];
+        for (ptrdiff_t c = 0; c < tile->columns; c++)
+            product[r * width + c] = ((const REAL *)tile->y)[r * tile->y_row + c * tile->y_column];
 }
 
 static void FN(finish_slowly)(const REAL *product, ptrdiff_t width, const struct fnn_tile *tile)
@@ -171,9 +173,12 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
         for (ptrdiff_t time = 0; time < times; time++, t -= pause) {
             for (ptrdiff_t n = fetch_rows; n > 0; n--, fetch += tile->ahead.stride)
                 for (ptrdiff_t line = 0; line < tile->ahead.lines; line++) __builtin_prefetch(fetch + line * FNN_LINE);
-            for (ptrdiff_t n = moves < move_rows ? moves : move_rows; n > 0; n--, moves--, from += tile->move.from_row, to += vectors * LANES)
+            for (ptrdiff_t n = moves < move_rows ? moves : move_rows; n > 0; n--, moves--) {
                 FNN_UNROLL for (int v = 0; v < vectors; v++)
                     *(VECTOR_U *)(to + v * LANES) = *(const VECTOR_U *)(from + (v == vectors - 1 ? move_last : v * LANES));
+                from += tile->move.from_row;
+                to += vectors * LANES;
+            }
             for (ptrdiff_t u = pause; u > 0; u--) TERM
         }
     }
@@ -188,11 +193,12 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
     }
     FNN_UNROLL for (int v = 0; v < vectors; v++) {
         const ptrdiff_t column = v == vectors - 1 ? last : v * LANES;
+        const REAL *biases = (const REAL *)tile->bias;
         VECTOR bias = (VECTOR){0};
-        if (tile->bias) bias = narrow ? FN(load_some)((const REAL *)tile->bias, tile->columns) : (VECTOR)*(const VECTOR_U *)((const REAL *)tile->bias + column);
+        if (biases) bias = narrow ? FN(load_some)(biases, tile->columns) : (VECTOR)*(const VECTOR_U *)(biases + column);
         FNN_UNROLL for (int r = 0; r < rows; r++) {
             VECTOR value = sum[r][v];
-            if (tile->bias) value = value + bias;
+            if (biases) value = value + bias;
             if (tile->relu) value = (VECTOR)((__typeof__(value <= value))value & ~(value <= (VECTOR){0}));
             REAL *y = (REAL *)tile->y + r * tile->y_row + column;
             if (narrow) FN(store_some)(y, value, tile->columns);

@@ -85,7 +85,7 @@
 #define FNN_NAME(name, type) FNN_PASTE3(name, type, FNN_ISA)
 #define FNN_REAL_TABLE(type, bytes)                                                                                                        \
     {                                                                                                                                      \
-        .lanes = FNN_VECTOR_BYTES / (bytes), .most_rows = FNN_MOST_ROWS, .vectors = FNN_VECTORS, .pack = FNN_NAME(pack, type),              \
+        .lanes = FNN_VECTOR_BYTES / (bytes), .most_rows = FNN_MOST_ROWS, .vectors = FNN_VECTORS, .pack = FNN_NAME(pack, type),             \
         .tile = FNN_NAME(tile, type), .row = FNN_NAME(row, type), .gate = FNN_NAME(gate, type),                                            \
         .map = {[FNN_RELU_FORWARD] = FNN_NAME(relu_forward, type), [FNN_RELU_BACKWARD] = FNN_NAME(relu_backward, type),                    \
                 [FNN_LEAKY_FORWARD] = FNN_NAME(leaky_forward, type), [FNN_LEAKY_BACKWARD] = FNN_NAME(leaky_backward, type),                \
@@ -96,8 +96,8 @@
                 [FNN_CLIP] = FNN_NAME(clip, type), [FNN_AVERAGE] = FNN_NAME(average, type)},                                               \
         .dropout = FNN_NAME(dropout, type),                                                                                                \
         .loss = {[FNN_SOFTMAX] = FNN_NAME(softmax, type), [FNN_L2] = FNN_NAME(l2, type), [FNN_HINGE] = FNN_NAME(hinge, type)},             \
-        .metric = {[FNN_SOFTMAX] = FNN_NAME(hits, type), [FNN_L2] = FNN_NAME(squared_errors, type), [FNN_HINGE] = FNN_NAME(hits, type)},    \
-        .from_bytes = FNN_NAME(from_bytes, type), .standardise = FNN_NAME(standardise, type), .magnitude = FNN_NAME(magnitude, type),                    \
+        .metric = {[FNN_SOFTMAX] = FNN_NAME(hits, type), [FNN_L2] = FNN_NAME(squared_errors, type), [FNN_HINGE] = FNN_NAME(hits, type)},   \
+        .from_bytes = FNN_NAME(from_bytes, type), .standardise = FNN_NAME(standardise, type), .magnitude = FNN_NAME(magnitude, type),      \
         .add_squares = FNN_NAME(add_squares, type), .add_moves = FNN_NAME(add_moves, type),                                                \
         .add_column_squares = FNN_NAME(add_column_squares, type), .column_factors = FNN_NAME(column_factors, type),                        \
         .scale_columns = FNN_NAME(scale_columns, type),                                                                                    \

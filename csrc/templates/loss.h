@@ -63,7 +63,8 @@ static double FN(softmax_of_few)(const struct fnn_loss_rows *rows)
     for (ptrdiff_t i = 0; i < rows->n; i += LOSS_LANES) {
         const int count = rows->n - i < LOSS_LANES ? (int)(rows->n - i) : LOSS_LANES;
         const REAL *s[LOSS_LANES];
-        REAL z[FEW_CLASSES][LOSS_LANES], most[LOSS_LANES], total[LOSS_LANES] = {0}, factor[LOSS_LANES], share[LOSS_LANES], score[LOSS_LANES];
+        REAL z[FEW_CLASSES][LOSS_LANES], most[LOSS_LANES], total[LOSS_LANES] = {0};
+        REAL factor[LOSS_LANES], share[LOSS_LANES], score[LOSS_LANES];
         double exact[LOSS_LANES];
         for (int l = 0; l < LOSS_LANES; l++) { /* lanes without a sample repeat the last one */
             const ptrdiff_t row = i + (l < count ? l : count - 1);

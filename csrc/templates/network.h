@@ -101,7 +101,8 @@ static double FN(squared_errors)(const struct fnn_loss_rows *rows)
     double sum = 0.0;
     for (ptrdiff_t i = 0; i < rows->n; i++)
         for (ptrdiff_t j = 0; j < rows->c; j++) {
-            const REAL error = ((const REAL *)rows->scores)[i * rows->scores_stride + j] - ((const REAL *)rows->dense)[i * rows->dense_stride + j];
+            const REAL score = ((const REAL *)rows->scores)[i * rows->scores_stride + j];
+            const REAL error = score - ((const REAL *)rows->dense)[i * rows->dense_stride + j];
             sum += (double)error * (double)error;
         }
     return sum;

@@ -61,7 +61,8 @@ static void same(const char *what, enum fnn_dtype dtype, ptrdiff_t n, const void
         if (memcmp((const char *)a + at, (const char *)b + at, size_of(dtype)) == 0) continue;
         const double x = get(dtype, a, t), y = get(dtype, b, t);
         if (isnan(x) && isnan(y)) continue;
-        if (failures++ < 20) printf("%s, %s, %s: element %td of %td is %.17g, not %.17g\n", fnn_isa(), what, dtype ? "double" : "float", t, n, x, y);
+        const char *type = dtype ? "double" : "float";
+        if (failures++ < 20) printf("%s, %s, %s: element %td of %td is %.17g, not %.17g\n", fnn_isa(), what, type, t, n, x, y);
         return;
     }
 }
@@ -152,11 +153,14 @@ static struct fnn_matrix matrix(void *data, ptrdiff_t rows, ptrdiff_t columns, i
     return (struct fnn_matrix){data, rows, columns, turned ? 1 : columns, turned ? rows : 1};
 }
 
-static struct fnn_matrix transposed(struct fnn_matrix m) { return (struct fnn_matrix){m.data, m.columns, m.rows, m.column_stride, m.row_stride}; }
+static struct fnn_matrix transposed(struct fnn_matrix m)
+{
+    return (struct fnn_matrix){m.data, m.columns, m.rows, m.column_stride, m.row_stride};
+}
 
 /* plain = a b + bias, then ReLU, by one sum an element; and the product of the magnitudes, for the bound. */
-static void multiply_plainly(enum fnn_dtype dtype, int fused, struct fnn_matrix a, struct fnn_matrix b, const void *bias, int relu, void *plain,
-                             double *size)
+static void multiply_plainly(enum fnn_dtype dtype, int fused, struct fnn_matrix a, struct fnn_matrix b, const void *bias, int relu,
+                             void *plain, double *size)
 {
     for (ptrdiff_t r = 0; r < a.rows; r++) {
         for (ptrdiff_t c = 0; c < b.columns; c++) {
@@ -222,7 +226,8 @@ static void products(const char *isa, enum fnn_dtype dtype, ptrdiff_t n, ptrdiff
     /* The gate is y after dropout; dz is made plainly here. */
     const struct fnn_matrix gate = matrix(got, n, o, 0);
     const double scale = 65536.0 / 40000.0;
-    void *dz = copy(dtype, n * o, dy_data), *sums = numbers(dtype, o, 0, 0), *dx = numbers(dtype, n * i, 0, 0), *dw = numbers(dtype, i * o, 0, 0);
+    void *dz = copy(dtype, n * o, dy_data), *sums = numbers(dtype, o, 0, 0);
+    void *dx = numbers(dtype, n * i, 0, 0), *dw = numbers(dtype, i * o, 0, 0);
     void *db = numbers(dtype, o, 0, 0);
     for (ptrdiff_t c = 0; c < o; c++) put(dtype, sums, c, 0.0);
     for (ptrdiff_t r = 0; r < n; r++) {

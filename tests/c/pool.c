@@ -10,7 +10,7 @@
 
 #include "pool.h"
 
-enum { CALLERS = 4, JOBS = 3000, MOST_TASKS = 9, CHILDREN = 30, WATCHDOG_SECONDS = 300 };
+enum { CALLERS = 4, JOBS = 3000, MOST_TASKS = 9, CHILDREN = 30, VERY_MANY = 10000, WATCHDOG_SECONDS = 300 };
 enum { MEETINGS = 10, PAUSE_MICROSECONDS = 5000, LOOKS = 4000, LOOK_MICROSECONDS = 500 };
 
 struct job { /* plain integers: what a task writes must reach the caller, and no other task may write it */
@@ -36,26 +36,44 @@ static long work(long seed, long jobs)
     return wrong;
 }
 
+static void count(void *context, int task) { ((int *)context)[task]++; }
+
+/* Returns how many of very many tasks were not run once. */
+static long lost(void)
+{
+    static int runs[VERY_MANY];
+    long found = 0;
+    fnn_parallel(VERY_MANY, count, runs);
+    for (int t = 0; t < VERY_MANY; t++) found += runs[t] != 1;
+    return found;
+}
+
+struct meeting {
+    atomic_int begun;
+    pthread_t at[2]; /* who ran which task */
+};
+
 /* Each of two tasks waits for the other to begin: true only where two threads share them. */
 static void meet(void *context, int task)
 {
-    atomic_int *begun = context;
-    (void)task;
-    atomic_fetch_add(begun, 1);
-    for (int look = 0; look < LOOKS && atomic_load(begun) < 2; look++) usleep(LOOK_MICROSECONDS);
-    if (atomic_load(begun) < 2) atomic_fetch_add(begun, -2);
+    struct meeting *meeting = context;
+    meeting->at[task] = pthread_self();
+    atomic_fetch_add(&meeting->begun, 1);
+    for (int look = 0; look < LOOKS && atomic_load(&meeting->begun) < 2; look++) usleep(LOOK_MICROSECONDS);
+    if (atomic_load(&meeting->begun) < 2) atomic_fetch_add(&meeting->begun, -2);
 }
 
-/* Returns how many of some jobs, after pauses in which the worker falls asleep, were not shared between it and the caller. */
+/* Returns how many of some jobs, after pauses in which the worker falls asleep, were not shared between it and the caller, the
+ * first task being the caller's. */
 static long unshared(int cpus)
 {
     long found = 0;
     fnn_set_threads(2, cpus);
     for (int turn = 0; turn < MEETINGS; turn++) {
-        atomic_int begun = 0;
+        struct meeting meeting = {0};
         usleep(PAUSE_MICROSECONDS);
-        fnn_parallel(2, meet, &begun);
-        found += atomic_load(&begun) != 2;
+        fnn_parallel(2, meet, &meeting);
+        found += atomic_load(&meeting.begun) != 2 || !pthread_equal(meeting.at[0], pthread_self());
     }
     return found;
 }
@@ -99,7 +117,7 @@ int main(int count, char **arguments)
     fnn_set_threads(1, 1);
     wrong += work(0, JOBS);
     fnn_set_threads(4, 4); /* hangs if a job that nobody helped with kept the pool */
-    wrong += work(1, JOBS);
+    wrong += work(1, JOBS) + lost();
     for (long c = 0; c < forks; c++) children += child_is_right();
     wrong += work(2, JOBS);
 
