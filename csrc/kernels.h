@@ -67,7 +67,8 @@ struct fnn_real_kernels {
                     const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column, int stream); /* y need not stay in caches */
     double (*loss[FNN_LOSSES])(const struct fnn_loss_rows *rows);
     double (*metric[FNN_LOSSES])(const struct fnn_loss_rows *rows); /* hits, or squared errors */
-    void (*from_bytes)(ptrdiff_t n, const uint8_t *from, void *to);
+    void (*from_bytes)(ptrdiff_t n, const void *from, void *to);
+    void (*from_other)(ptrdiff_t n, const void *from, void *to); /* from the other of the two dtypes */
     void (*standardise)(ptrdiff_t n, const void *from, const void *mean, const void *inverse, void *to); /* (from - mean) * inverse */
     double (*magnitude)(ptrdiff_t n, const void *x); /* the largest; infinity when anything is not finite */
     void (*add_squares)(ptrdiff_t n, const void *x, double *sums);

@@ -183,10 +183,16 @@ struct gathering {
     int tasks;
 };
 
+static ptrdiff_t element_bytes(const struct fnn_network *net, const struct fnn_rows *rows)
+{
+    const ptrdiff_t other = (ptrdiff_t)(sizeof(float) + sizeof(double)) - net->size;
+    return rows->elements == FNN_BYTES ? 1 : rows->elements == FNN_OWN ? net->size : other;
+}
+
 static const char *row_to_gather(const struct gathering *g, ptrdiff_t r)
 {
     const ptrdiff_t row = g->rows->order ? g->rows->order[g->start + r] : g->start + r;
-    return (const char *)g->rows->x + row * g->rows->x_stride * (g->rows->bytes ? 1 : g->net->size);
+    return (const char *)g->rows->x + row * g->rows->x_stride * element_bytes(g->net, g->rows);
 }
 
 static void gather_part(void *context, int task)
@@ -194,14 +200,15 @@ static void gather_part(void *context, int task)
     const struct gathering *g = context;
     const struct fnn_network *net = g->net;
     const ptrdiff_t n = net->x.rows, width = net->gathered.columns, first = n * task / g->tasks, end = n * (task + 1) / g->tasks;
-    const ptrdiff_t bytes = width * (g->rows->bytes ? 1 : net->size);
+    const ptrdiff_t bytes = width * element_bytes(net, g->rows);
     for (ptrdiff_t r = first; r < end; r++) {
         const char *from = row_to_gather(g, r), *next = row_to_gather(g, smaller(r + ROWS_AHEAD, end - 1));
         for (ptrdiff_t b = 0; b < bytes; b += FNN_LINE) __builtin_prefetch(next + b);
         char *to = (char *)net->gathered.data + r * net->gathered.row_stride * net->size;
-        if (g->rows->bytes) net->kernels->from_bytes(width, (const uint8_t *)from, to);
-        if (net->mean) net->kernels->standardise(width, g->rows->bytes ? to : from, net->mean, net->inverse_std, to);
-        else if (!g->rows->bytes) memcpy(to, from, (size_t)(width * net->size));
+        const int own = g->rows->elements == FNN_OWN;
+        if (!own) (g->rows->elements == FNN_BYTES ? net->kernels->from_bytes : net->kernels->from_other)(width, from, to);
+        if (net->mean) net->kernels->standardise(width, own ? from : to, net->mean, net->inverse_std, to);
+        else if (own) memcpy(to, from, (size_t)bytes);
     }
 }
 
@@ -209,7 +216,7 @@ static void gather_part(void *context, int task)
 static void gather(struct fnn_network *net, const struct fnn_rows *rows, ptrdiff_t start, ptrdiff_t n, ptrdiff_t row)
 {
     struct fnn_layer *first = &net->layer[0];
-    const int in_place = !rows->order && !rows->bytes && !net->mean && net->drop_inputs.threshold == 65536;
+    const int in_place = !rows->order && rows->elements == FNN_OWN && !net->mean && net->drop_inputs.threshold == 65536;
     net->x = net->gathered;
     net->x.rows = n;
     if (in_place) {

@@ -30,11 +30,14 @@ struct fnn_network_plan {
     void *const *averages;         /* 2 * layers, or NULL */
 };
 
+/* What the elements of x are: of the network's dtype, uint8, or of the other dtype. */
+enum fnn_elements { FNN_OWN, FNN_BYTES, FNN_OTHER };
+
 /* Rows to learn from. Labels, or dense targets (rows, outputs); weight and order may be NULL. */
 struct fnn_rows {
     ptrdiff_t count;
     const void *x;
-    int bytes; /* x is uint8 rather than dtype */
+    enum fnn_elements elements;
     ptrdiff_t x_stride, dense_stride;
     const int64_t *labels;
     const void *dense, *weight;

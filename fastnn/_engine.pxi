@@ -15,6 +15,8 @@ cdef extern from "Python.h":
 cdef extern from "network.h" nogil:
     enum fnn_activation:
         FNN_LINEAR, FNN_RELU, FNN_LEAKY, FNN_TANH, FNN_SIGMOID
+    enum fnn_elements:
+        FNN_OWN, FNN_BYTES, FNN_OTHER
     struct fnn_network:
         pass
     struct fnn_network_plan:
@@ -38,7 +40,7 @@ cdef extern from "network.h" nogil:
     struct fnn_rows:
         Py_ssize_t count
         const void *x
-        int bytes
+        fnn_elements elements
         Py_ssize_t x_stride, dense_stride
         const int64_t *labels
         const void *dense
@@ -172,9 +174,10 @@ cdef class Engine:
     cdef list describe(self, fnn_rows *rows, x, y, weight, order):
         """Fill in `rows`; returns the arrays that must stay alive while it is used."""
         cdef Py_ssize_t count = len(x), outputs = self.outputs
-        rows.bytes = x.dtype == np.uint8
-        if x.dtype != self.dtype and not rows.bytes:
-            raise checks.fail(TypeError, "Engine", "x", "be of the net's dtype or uint8", str(self.dtype), str(x.dtype))
+        if x.dtype not in (np.uint8, float32, float64):
+            expected = "uint8, float32 or float64"
+            raise checks.fail(TypeError, "Engine", "x", "be of a dtype that is converted on the way", expected, str(x.dtype))
+        rows.elements = FNN_OWN if x.dtype == self.dtype else FNN_BYTES if x.dtype == np.uint8 else FNN_OTHER
         if x.ndim != 2 or x.shape[1] != self.inputs:
             raise checks.fail(ValueError, "Engine", "x", "have the net's inputs", f"(n, {self.inputs})", checks.shape_text(x.shape))
         x = np.ascontiguousarray(x)
@@ -318,7 +321,7 @@ cdef class Engine:
                         break
             if not fits:
                 return None
-            rows.count, rows.x, rows.bytes, rows.x_stride = xs.shape[0], xs.buf, 0, xs.shape[1]
+            rows.count, rows.x, rows.elements, rows.x_stride = xs.shape[0], xs.buf, FNN_OWN, xs.shape[1]
             rows.dense, rows.weight, rows.order, rows.dense_stride = NULL, NULL, NULL, 0
             job.batch = job.micro = xs.shape[0]
             job.first, job.count, job.step, job.measure, job.scalars_stride = 0, 1, step, 0, width

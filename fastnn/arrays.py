@@ -8,6 +8,8 @@ import numpy as np
 
 from . import checks
 
+ENGINE_DTYPES = ("uint8", "float32", "float64")  # of rows that an engine converts on the way, batch by batch
+
 
 def as_array(function: str, name: str, value: Any) -> np.ndarray:
     """Return `value` as a plain ndarray of numbers in native byte order; no copy is made where none is needed."""
@@ -23,14 +25,14 @@ def as_array(function: str, name: str, value: Any) -> np.ndarray:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def inputs(function: str, x: Any, width: int | None, dtype: Any, *, name: str = "x") -> np.ndarray:
-    """Return `x (n, width)` as uint8 when it is uint8, else in `dtype`; the values are converted, never scaled."""
+def inputs(function: str, x: Any, width: int | None, dtype: Any, *, name: str = "x", keep: tuple[str, ...] = ("uint8",)) -> np.ndarray:
+    """Return `x (n, width)` as it is when its dtype is one of `keep`, else in `dtype`; the values are converted, never scaled."""
     array = as_array(function, name, x)
     wanted = ("n", "i" if width is None else width)
     if array.ndim != 2 or (width is not None and array.shape[1] != width):
         expected = f"shape {checks.shape_text(wanted)}"
         raise checks.fail(ValueError, function, name, f"have {expected}", expected, f"{checks.shape_text(array.shape)} {array.dtype}")
-    return array if array.dtype == np.uint8 else _converted(array, dtype)
+    return array if array.dtype.name in keep else _converted(array, dtype)
 
 
 def targets(function: str, y: Any, shape: tuple[int, ...], dtype: Any, *, name: str = "y") -> np.ndarray:

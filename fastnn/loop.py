@@ -43,7 +43,7 @@ class Loop:
         self.failure = False
 
     def forward(self, x: np.ndarray, step: int, row: int = 0) -> np.ndarray:
-        """Scores of a gathered batch `x (n, i)`, of uint8 or the net's dtype, with the dropout of `step`; `row` is the position of its
+        """Scores of a gathered batch `x (n, i)` of uint8, float32 or float64, with the dropout of `step`; `row` is the position of its
         first row."""
         raise NotImplementedError
 
@@ -137,7 +137,7 @@ class Engine(Loop):
 
     def forward(self, x: np.ndarray, step: int, row: int = 0) -> np.ndarray:
         plan, dtype = self._plan, self._parameters[0].dtype
-        x = np.ascontiguousarray(x, dtype)
+        x = np.ascontiguousarray(x if x.dtype in (dtype, np.uint8) else _flushed(_flushed(x).astype(dtype)), dtype)
         if plan.mean is not None and plan.inverse_std is not None:
             x = standardised(x, plan.mean, plan.inverse_std)
         if row > 0:  # a mask depends on the position of a row: rows of zeros stand for those before

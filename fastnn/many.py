@@ -46,9 +46,7 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
     own_rows = _rows(function, rows, data, trainers)
     members = [_Member(function, trainer, data, own, batch_size, shuffle) for trainer, own in zip(trainers, own_rows)]
     if validation_data is not None:
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-            raise checks.fail(TypeError, function, "validation_data", "be a pair", "(x, y) or None", type(validation_data).__name__)
-        validation_data = trainers[0]._samples(f"{function} (validation_data)", *validation_data, None)[:2]
+        validation_data = trainers[0]._validation(function, validation_data)
     display: Callable[..., Any] | None = Progress(epochs) if progress else None
     try:
         for _ in range(epochs):

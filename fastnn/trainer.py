@@ -31,7 +31,8 @@ CHUNK = 1024  # updates a call of the engine, so that their scalars take little 
 
 
 class Samples(NamedTuple):
-    """Checked rows: `x (n, i)`, targets with a row a sample, `sample_weight (n,)` or None."""
+    """Checked rows: `x (n, i)` of a dtype that the engine converts on the way, targets with a row a sample, `sample_weight (n,)` or
+    None."""
 
     x: np.ndarray
     y: np.ndarray
@@ -248,9 +249,7 @@ class Trainer:
             if not callable(callback) and not isinstance(callback, Every):
                 raise checks.fail(TypeError, function, "callbacks", "be callables", "callback(trainer, record), or Every", repr(callback))
         if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise checks.fail(TypeError, function, "validation_data", "be a pair", "(x, y) or None", type(validation_data).__name__)
-            validation_data = self._samples(f"{function} (validation_data)", *validation_data, None)[:2]
+            validation_data = self._validation(function, validation_data)
         self._check_monitors(function, validation_data is not None, early_stopping)
         data, cut, micro = self._plan_epoch(function, x, y, batch_size, sample_weight, shuffle, class_weight, accumulate)
         every = [callback for callback in callbacks if isinstance(callback, Every)]
@@ -434,7 +433,7 @@ class Trainer:
 
     def _samples(self, function: str, x: Any, y: Any, sample_weight: Any, class_weight: Any = None) -> Samples:
         net = self.net
-        x = arrays.inputs(function, x, net.sizes[0], net.dtype)
+        x = arrays.inputs(function, x, net.sizes[0], net.dtype, keep=arrays.ENGINE_DTYPES)
         if len(x) == 0:
             raise checks.fail(ValueError, function, "x", "have at least one row", f"shape (n, {net.sizes[0]})", checks.shape_text(x.shape))
         y = losses.prepare_targets(self.loss, y, len(x), net.sizes[-1], net.dtype, function)
@@ -445,6 +444,13 @@ class Trainer:
         if losses.kernel(self.loss) is not None:
             y = np.ascontiguousarray(y)
         return Samples(np.ascontiguousarray(x), y, None if weight is None else np.ascontiguousarray(weight))
+
+    def _validation(self, function: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Checked and converted validation data."""
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise checks.fail(TypeError, function, "validation_data", "be a pair", "(x, y) or None", type(data).__name__)
+        x, y, _ = self._samples(f"{function} (validation_data)", *data, None)
+        return arrays.inputs(function, x, None, self.net.dtype), y
 
     def _check_monitors(self, function: str, validated: bool, early_stopping: EarlyStopping | None) -> None:
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):

@@ -53,10 +53,14 @@ class Race:
             averages = [array.copy() for array in parameters] if self.plan.average else []
             self.engines.append((kind(self.plan, parameters, states, averages), parameters, states, averages))
 
-    def data(self, rows=103, *, bytes_=False, dense=False, weighted=False, ordered=True):
+    def data(self, rows=103, *, bytes_=False, other=False, dense=False, weighted=False, ordered=True):
         rng, outputs = self.rng, self.sizes[-1]
         shape = rows, self.sizes[0]
         x = rng.integers(0, 256, shape, dtype=np.uint8) if bytes_ else rng.normal(size=shape).astype(self.dtype)
+        if other:  # with numbers that the net's dtype, or the rows' own, has only as subnormal ones, or not at all
+            x = rng.normal(size=shape).astype("f4" if self.dtype == "f8" else "f8")
+            x[rng.random(shape) < 0.2] *= 1e-39
+            x[rng.random(shape) < 0.2] *= 1e-4
         if self.plan.loss == "l2":
             y = rng.normal(size=(rows, outputs)).astype(self.dtype)
         else:
@@ -102,6 +106,9 @@ def test_every_combination_step_by_step(activation, keep, loss, optimizer, dtype
 SETTINGS = {
     "bytes": ({}, {"bytes_": True}, {}),
     "bytes in order": ({}, {"bytes_": True, "ordered": False}, {}),
+    "floats of the other dtype": ({}, {"other": True}, {}),
+    "floats of the other dtype in order": ({}, {"other": True, "ordered": False}, {}),
+    "floats of the other dtype, standardised": ({"mean": 0.5, "inverse_std": 2.0}, {"other": True}, {}),
     "standardised": ({"mean": 120.0, "inverse_std": 1 / 60}, {"bytes_": True}, {}),
     "standardised floats": ({"mean": 0.5, "inverse_std": 2.0}, {}, {}),
     "soft labels": ({}, {"dense": True}, {}),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -104,16 +105,31 @@ def test_unshuffled_rows_come_in_order():
     assert seen == list(range(103))
 
 
+def test_rows_of_another_float_are_converted_batch_by_batch(tmp_path):
+    """A file of float64 rows, mapped, trains a float32 net without a copy of the whole: with the bits of a copy."""
+    path = tmp_path / "x.npy"
+    np.save(path, RNG.normal(size=(5000, 6)))
+    mapped, labels = np.load(path, mmap_mode="r"), RNG.integers(0, 3, 5000)
+    trainers = [Trainer(net()), Trainer(net())]
+    trainers[0].epoch(mapped.astype(np.float32), labels)
+    tracemalloc.start()
+    trainers[1].epoch(mapped, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert bits(trainers[0]) == bits(trainers[1])
+    assert peak < 0.45 * mapped.nbytes  # a third for labels and order; a copy would be half of it more
+
+
 def test_uint8_and_layout_do_not_matter():
     pixels = RNG.integers(0, 4, (103, 6), dtype=np.uint8)
     results = []
-    for x in (pixels, pixels.astype(np.float32), pixels.astype(np.float64), np.asfortranarray(pixels.astype(np.float32))):
+    for x in (pixels, *(pixels.astype(kind) for kind in ("f4", "f8", "i8", "f2")), np.asfortranarray(pixels.astype(np.float64))):
         for shuffle in (True, False):
             trainer = Trainer(net())
             trainer.epoch(x, Y, batch_size=25, shuffle=shuffle)
             results.append(bits(trainer))
-    assert results[0::2] == results[:1] * 4
-    assert results[1::2] == results[1:2] * 4
+    assert results[0::2] == results[:1] * 6
+    assert results[1::2] == results[1:2] * 6
     assert results[0] != results[1]
 
 

@@ -55,6 +55,7 @@
 #endif
 
 #define REAL float
+#define OTHER double
 #define BITS int32_t
 #define FNN_IS_F32 1
 #define LANES ((ptrdiff_t)(FNN_VECTOR_BYTES / sizeof(float)))
@@ -62,6 +63,7 @@
 #define FNN_FMA FNN_FMA_F32
 #include "real.h"
 #undef REAL
+#undef OTHER
 #undef BITS
 #undef FNN_IS_F32
 #undef LANES
@@ -69,6 +71,7 @@
 #undef FNN_FMA
 
 #define REAL double
+#define OTHER float
 #define BITS int64_t
 #define FNN_IS_F32 0
 #define LANES ((ptrdiff_t)(FNN_VECTOR_BYTES / sizeof(double)))
@@ -76,6 +79,7 @@
 #define FNN_FMA FNN_FMA_F64
 #include "real.h"
 #undef REAL
+#undef OTHER
 #undef BITS
 #undef FNN_IS_F32
 #undef LANES
@@ -97,7 +101,8 @@
         .dropout = FNN_NAME(dropout, type),                                                                                                \
         .loss = {[FNN_SOFTMAX] = FNN_NAME(softmax, type), [FNN_L2] = FNN_NAME(l2, type), [FNN_HINGE] = FNN_NAME(hinge, type)},             \
         .metric = {[FNN_SOFTMAX] = FNN_NAME(hits, type), [FNN_L2] = FNN_NAME(squared_errors, type), [FNN_HINGE] = FNN_NAME(hits, type)},   \
-        .from_bytes = FNN_NAME(from_bytes, type), .standardise = FNN_NAME(standardise, type), .magnitude = FNN_NAME(magnitude, type),      \
+        .from_bytes = FNN_NAME(from_bytes, type), .from_other = FNN_NAME(from_other, type),                                                \
+        .standardise = FNN_NAME(standardise, type), .magnitude = FNN_NAME(magnitude, type),                                                \
         .add_squares = FNN_NAME(add_squares, type), .add_moves = FNN_NAME(add_moves, type),                                                \
         .add_column_squares = FNN_NAME(add_column_squares, type), .column_factors = FNN_NAME(column_factors, type),                        \
         .scale_columns = FNN_NAME(scale_columns, type),                                                                                    \

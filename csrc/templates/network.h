@@ -1,8 +1,16 @@
-/* What a training step needs beside the public kernels, on spans of neighbours: conversion of bytes, the largest magnitude, sums of
- * squares in double precision, limits on the columns of a weight matrix, and the count of hits. */
+/* What a training step needs beside the public kernels, on spans of neighbours: conversion to the network's dtype, the largest magnitude,
+ * sums of squares in double precision, limits on the columns of a weight matrix, and the count of hits. */
 
-static void FN(from_bytes)(ptrdiff_t n, const uint8_t *restrict from, void *to_data)
+static void FN(from_bytes)(ptrdiff_t n, const void *from_data, void *to_data)
 {
+    const uint8_t *restrict from = (const uint8_t *)from_data;
+    REAL *restrict to = (REAL *)to_data;
+    for (ptrdiff_t t = 0; t < n; t++) to[t] = (REAL)from[t];
+}
+
+static void FN(from_other)(ptrdiff_t n, const void *from_data, void *to_data)
+{
+    const OTHER *restrict from = (const OTHER *)from_data;
     REAL *restrict to = (REAL *)to_data;
     for (ptrdiff_t t = 0; t < n; t++) to[t] = (REAL)from[t];
 }

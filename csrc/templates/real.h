@@ -1,7 +1,7 @@
 /* Instantiates every kernel for one element type on one instruction set. Included twice by instantiate.h.
  *
  * Parameters, all undefined again at the end:
- *   REAL, BITS       element type and the signed integer of its width
+ *   REAL, OTHER, BITS  element type, the other one, and the signed integer of its width
  *   FNN_IS_F32       1 or 0
  *   LANES            elements in a vector of FNN_VECTOR_BYTES
  *   FN(name)         name with the type and instruction set appended
