@@ -12,6 +12,7 @@ enum {
     FEW_ROWS = 32,      /* plans of so many rows may take more workspace than those of many */
     GATHERED_A_THREAD = 20000, /* elements to gather that are worth a second thread */
     ROWS_AHEAD = 3,     /* rows that are fetched before their turn: shuffled ones lie anywhere in memory */
+    WATCHED_WEIGHTS = 1 << 28, /* weights times rows from which on an update is long enough to be given up half-way */
 };
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -276,23 +277,41 @@ static void set_streams(struct fnn_network *net, uint64_t step)
     for (ptrdiff_t k = 0; k < net->layers; k++) net->layer[k].drop.stream = base + (uint64_t)k + 1;
 }
 
-static void forward(struct fnn_network *net, ptrdiff_t row)
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Whether the update under way is to be given up. */
+static int stopped(struct fnn_network *net)
+{
+    if (!net->watch || now() < net->ask_at) return 0;
+    net->ask_at = now() + net->ask_every;
+    return net->watch->stop(net->watch->context);
+}
+
+/* 0 where it was stopped on the way; so with the next ones. */
+static int forward(struct fnn_network *net, ptrdiff_t row)
 {
     static const enum fnn_map maps[] = {
         [FNN_LEAKY] = FNN_LEAKY_FORWARD, [FNN_TANH] = FNN_TANH_FORWARD, [FNN_SIGMOID] = FNN_SIGMOID_FORWARD};
     for (ptrdiff_t k = 0; k < net->layers; k++) {
         struct fnn_layer *layer = &net->layer[k];
         layer->forward.dropout_row = row;
+        if (stopped(net)) return 0;
         fnn_product_run(&layer->forward, net->workspace);
         if (layer->activation <= FNN_RELU) continue;
         fnn_map(maps[layer->activation], net->dtype, layer->active.rows * layer->active.row_stride,
                 (void *[]){layer->active.data, layer->active.data}, &net->slope);
         if (layer->drop.threshold < 65536) fnn_dropout_rows(net->dtype, &layer->active, &layer->y, &layer->drop, row);
     }
+    return 1;
 }
 
 /* From the gradient of the scores, in the last layer's dz, to that of every layer; biases' gradients are added to db. */
-static void backward(struct fnn_network *net, ptrdiff_t row)
+static int backward(struct fnn_network *net, ptrdiff_t row)
 {
     static const enum fnn_map maps[] = {
         [FNN_LEAKY] = FNN_LEAKY_BACKWARD, [FNN_TANH] = FNN_TANH_BACKWARD, [FNN_SIGMOID] = FNN_SIGMOID_BACKWARD};
@@ -304,8 +323,20 @@ static void backward(struct fnn_network *net, ptrdiff_t row)
             fnn_map(maps[layer->activation], net->dtype, layer->dz.rows * layer->dz.row_stride,
                     (void *[]){layer->dz.data, layer->active.data, layer->dz.data}, &net->slope);
         fnn_gating_run(&layer->gating, net->workspace);
+        if (stopped(net)) return 0;
         if (k > 0) fnn_product_run(&layer->input, net->workspace);
     }
+    return 1;
+}
+
+static int store_gradients(struct fnn_network *net, int accumulate)
+{
+    for (ptrdiff_t k = 0; k < net->layers && net->stored; k++) {
+        if (stopped(net)) return 0;
+        net->layer[k].gradient.accumulate = accumulate;
+        fnn_product_run(&net->layer[k].gradient, net->workspace);
+    }
+    return 1;
 }
 
 static void clear_bias_gradients(struct fnn_network *net)
@@ -313,13 +344,15 @@ static void clear_bias_gradients(struct fnn_network *net)
     for (ptrdiff_t k = 0; k < net->layers; k++) memset(net->layer[k].db, 0, (size_t)(net->layer[k].o * net->size));
 }
 
-/* One batch, `micro` rows at a time: 1, or 0 where its loss or a gradient is not finite. */
-static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, const struct fnn_updates *updates, ptrdiff_t u, int measure)
+/* One batch, `micro` rows at a time; 0 where the update was not done, and why not. */
+static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, const struct fnn_updates *updates, ptrdiff_t u, int measure,
+                       enum fnn_end *end)
 {
     const ptrdiff_t start = (updates->first + u) * updates->batch, n = smaller(updates->batch, rows->count - start);
     struct fnn_layer *last = last_layer(net);
     const double weight = total_weight(net, rows, start, n);
     double loss = 0.0, metric = 0.0;
+    *end = FNN_STOPPED;
     set_streams(net, updates->step + (uint64_t)u);
     clear_bias_gradients(net);
     for (ptrdiff_t row = 0; row < n; row += updates->micro) {
@@ -327,7 +360,7 @@ static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, con
         if (net->planned != count || net->measuring != measure) plan_products(net, count, measure);
         gather(net, rows, start + row, count, row);
         gather_targets(net, rows, start + row, count);
-        forward(net, row);
+        if (!forward(net, row)) return 0;
         net->batch.n = count;
         net->batch.c = last->o;
         net->batch.scores = net->batch.gradient = last->y.data;
@@ -336,13 +369,13 @@ static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, con
         net->batch.margin = net->margin;
         metric += net->kernels->metric[net->loss](&net->batch);
         loss += fnn_loss_of_rows(net->loss, net->dtype, &net->batch, net->sums);
-        if (!(fabs(loss) < INFINITY)) return 0;
-        backward(net, row);
-        for (ptrdiff_t k = 0; k < net->layers && net->stored; k++) {
-            net->layer[k].gradient.accumulate = row > 0;
-            fnn_product_run(&net->layer[k].gradient, net->workspace);
+        if (!(fabs(loss) < INFINITY)) {
+            *end = FNN_NOT_FINITE;
+            return 0;
         }
+        if (!backward(net, row) || !store_gradients(net, row > 0)) return 0;
     }
+    *end = FNN_NOT_FINITE;
     const ptrdiff_t scalars = u * updates->scalars_stride;
     if (!fnn_update(net, updates->scalars + scalars, updates->bias_scalars + scalars, measure)) return 0;
     net->statistics.loss += loss * weight;
@@ -352,25 +385,27 @@ static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, con
     return 1;
 }
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 ptrdiff_t fnn_network_run(struct fnn_network *net, const struct fnn_rows *rows, const struct fnn_updates *updates, double seconds,
-                          int *failed)
+                          const struct fnn_watch *watch, enum fnn_end *end)
 {
     const uint64_t saved = fnn_flush_begin();
     const double until = now() + seconds;
-    ptrdiff_t done = 0;
-    *failed = 0;
-    while (done < updates->count && !*failed) {
-        if (!train_batch(net, rows, updates, done, updates->measure && done == updates->count - 1)) *failed = 1;
-        else done++;
+    ptrdiff_t done = 0, weights = 0;
+    for (ptrdiff_t k = 0; k < net->layers; k++) weights += net->layer[k].i * net->layer[k].o;
+    net->watch = weights >= WATCHED_WEIGHTS / updates->batch ? watch : NULL;
+    net->ask_at = until;
+    net->ask_every = seconds;
+    *end = FNN_TIME;
+    while (done < updates->count) {
+        enum fnn_end why;
+        if (!train_batch(net, rows, updates, done, updates->measure && done == updates->count - 1, &why)) {
+            *end = why;
+            break;
+        }
+        done++;
         if (now() >= until) break;
     }
+    net->watch = NULL;
     fnn_flush_end(saved);
     return done;
 }
@@ -384,7 +419,7 @@ static void run_member(void *context, int task)
 {
     const struct members *members = context;
     struct fnn_member *member = &members->all[task];
-    member->done = fnn_network_run(member->network, &member->rows, &member->updates, members->seconds, &member->failed);
+    member->done = fnn_network_run(member->network, &member->rows, &member->updates, members->seconds, NULL, &member->end);
 }
 
 void fnn_network_run_members(int count, struct fnn_member *members, double seconds)
@@ -422,10 +457,7 @@ int fnn_network_backward(struct fnn_network *net, const void *gradient, const do
         memcpy((char *)last->dz.data + r * last->dz.row_stride * net->size, (const char *)gradient + r * bytes, (size_t)bytes);
     clear_bias_gradients(net);
     backward(net, row);
-    for (ptrdiff_t k = 0; k < net->layers && net->stored; k++) {
-        net->layer[k].gradient.accumulate = 0;
-        fnn_product_run(&net->layer[k].gradient, net->workspace);
-    }
+    store_gradients(net, 0);
     const int done = fnn_update(net, scalars, bias_scalars, measure);
     fnn_flush_end(saved);
     return done;

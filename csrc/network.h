@@ -68,10 +68,19 @@ size_t fnn_network_reserve(struct fnn_network *network, ptrdiff_t rows, int stor
 size_t fnn_network_bytes(const struct fnn_network *network); /* held */
 struct fnn_statistics *fnn_network_statistics(struct fnn_network *network);
 
-/* Does updates for about `seconds`, at least one, and returns how many were done; *failed tells that the next one was not, because its
- * loss or a gradient is not finite, and that nothing was written for it. */
+/* Why a run ended before its updates were done: time; a loss or gradient of the next update that is not finite; or that `stop` said so.
+ * Nothing is written for an update that is not done. */
+enum fnn_end { FNN_TIME, FNN_NOT_FINITE, FNN_STOPPED };
+
+/* Asked after `seconds` within an update, and again and again, as long as it can be given up; NULL: nobody. */
+struct fnn_watch {
+    int (*stop)(void *context);
+    void *context;
+};
+
+/* Does updates for about `seconds`, at least one, and returns how many were done. */
 ptrdiff_t fnn_network_run(struct fnn_network *network, const struct fnn_rows *rows, const struct fnn_updates *updates, double seconds,
-                          int *failed);
+                          const struct fnn_watch *watch, enum fnn_end *end);
 
 /* The same for several networks at once, each on one thread; done[i] counts. */
 struct fnn_member {
@@ -79,7 +88,7 @@ struct fnn_member {
     struct fnn_rows rows;
     struct fnn_updates updates;
     ptrdiff_t done;
-    int failed;
+    enum fnn_end end;
 };
 void fnn_network_run_members(int count, struct fnn_member *members, double seconds);
 

@@ -46,6 +46,8 @@ struct fnn_network {
     struct fnn_loss_rows batch; /* of the last forward pass, scores and targets */
 
     /* Of the update under way. */
+    const struct fnn_watch *watch;
+    double ask_at, ask_every; /* seconds of the monotonic clock */
     const double *scalars, *bias_scalars;
     double clip_factor;
     atomic_int unsafe;   /* a gradient is not finite */

@@ -55,18 +55,23 @@ cdef extern from "network.h" nogil:
         int measure
     struct fnn_statistics:
         double loss, weight, metric, rows, gradient_norm, update_ratio
+    enum fnn_end:
+        FNN_TIME, FNN_NOT_FINITE, FNN_STOPPED
+    struct fnn_watch:
+        int (*stop)(void *) noexcept
+        void *context
     struct fnn_member:
         fnn_network *network
         fnn_rows rows
         fnn_updates updates
         Py_ssize_t done
-        int failed
+        fnn_end end
     fnn_network *fnn_network_new(const fnn_network_plan *) noexcept
     void fnn_network_free(fnn_network *) noexcept
     size_t fnn_network_reserve(fnn_network *, Py_ssize_t, int) noexcept
     size_t fnn_network_bytes(const fnn_network *) noexcept
     fnn_statistics *fnn_network_statistics(fnn_network *) noexcept
-    Py_ssize_t fnn_network_run(fnn_network *, const fnn_rows *, const fnn_updates *, double, int *) noexcept
+    Py_ssize_t fnn_network_run(fnn_network *, const fnn_rows *, const fnn_updates *, double, const fnn_watch *, fnn_end *) noexcept
     void fnn_network_run_members(int, fnn_member *, double) noexcept
     void fnn_network_forward(fnn_network *, const fnn_rows *, uint64_t, Py_ssize_t, void *) noexcept
     int fnn_network_backward(fnn_network *, const void *, const double *, const double *, int) noexcept
@@ -99,11 +104,21 @@ cdef void *address(str name, array, dtype, tuple shape, bint write) except NULL:
 cdef double nothing = 0.0  # stands for the data of an empty array
 
 
+cdef int signalled(void *engine) noexcept with gil:
+    """Whether a signal's handler raised, which is kept for when the engine has come back."""
+    try:
+        PyErr_CheckSignals()
+        return 0
+    except BaseException as error:
+        (<Engine>engine).raised = error
+        return 1
+
+
 cdef class Engine:
     """The compiled engine, see `fastnn.loop.Engine`. One call at a time: a second thread is answered with RuntimeError."""
 
     cdef fnn_network *network
-    cdef object kept, plan, dtype
+    cdef object kept, plan, dtype, raised
     cdef fnn_dtype kind
     cdef Py_ssize_t inputs, outputs
     cdef bint busy
@@ -252,30 +267,35 @@ cdef class Engine:
         """See `fastnn.loop.Engine.run`."""
         cdef fnn_rows rows
         cdef fnn_updates job
+        cdef fnn_watch watch
+        cdef fnn_end end = FNN_TIME
         cdef Py_ssize_t done
-        cdef int failed = 0
         cdef double seconds
         self.enter()
+        watch.stop, watch.context = signalled, <void *>self
         try:
             self.done, self.failure = 0, False
             kept = self.describe(&rows, x, y, weight, order)
             kept += self.prepare(&job, rows.count, batch_size, micro_batch, first, updates, scalars, bias_scalars, step, measure)
-            while job.count > 0 and not failed:
+            while job.count > 0 and end == FNN_TIME:
                 seconds = SLICE
                 if deadline != INFINITY:
                     seconds = min(SLICE, deadline - monotonic())
                     if seconds <= 0.0:
                         break
                 with nogil:
-                    done = fnn_network_run(self.network, &rows, &job, seconds, &failed)
+                    done = fnn_network_run(self.network, &rows, &job, seconds, &watch, &end)
                 self.done += done
                 job.count -= done
                 job.first += done
                 job.step += <uint64_t>done
                 job.scalars += done * job.scalars_stride
                 job.bias_scalars += done * job.scalars_stride
+                if end == FNN_STOPPED:
+                    error, self.raised = self.raised, None
+                    raise error
                 PyErr_CheckSignals()
-            self.failure = failed != 0
+            self.failure = end == FNN_NOT_FINITE
             return self.done
         finally:
             self.busy = False
@@ -288,15 +308,18 @@ cdef class Engine:
         cdef Py_buffer xs, ys, ws, bs
         cdef fnn_rows rows
         cdef fnn_updates job
+        cdef fnn_watch watch
         cdef fnn_statistics kept
         cdef fnn_statistics *statistics = fnn_network_statistics(self.network)
         cdef Py_ssize_t i, width = scalars_of(self.plan.update)
-        cdef int held = 0, failed = 0
+        cdef int held = 0
+        cdef fnn_end end = FNN_TIME
         cdef bint fits = False
         cdef double loss
         if type(x) is not ndarray or type(y) is not ndarray or self.plan.loss == "l2":
             return None
         self.enter()
+        watch.stop, watch.context = signalled, <void *>self
         try:
             PyObject_GetBuffer(x, &xs, PyBUF_FORMAT | PyBUF_STRIDES)
             held = 1
@@ -330,11 +353,14 @@ cdef class Engine:
             self.done, kept = 0, statistics[0]
             statistics.loss = statistics.weight = 0.0
             with nogil:
-                self.done = fnn_network_run(self.network, &rows, &job, 0.0, &failed)
+                self.done = fnn_network_run(self.network, &rows, &job, SLICE, &watch, &end)
             loss = statistics.loss / statistics.weight if statistics.weight > 0.0 else 0.0
             statistics[0] = kept
-            self.failure = failed != 0
-            return NAN if failed else loss
+            if end == FNN_STOPPED:
+                error, self.raised = self.raised, None
+                raise error
+            self.failure = end == FNN_NOT_FINITE
+            return NAN if self.failure else loss
         finally:
             self.busy = False
             if held > 0:
@@ -406,7 +432,7 @@ def run_members(engines, rows, jobs, double deadline):
             engine.enter()
             entered.append(engine)
             engine.done, engine.failure = 0, False
-            members[i].network, members[i].failed, members[i].done = engine.network, 0, 0
+            members[i].network, members[i].end, members[i].done = engine.network, FNN_TIME, 0
             x, y, weight, order = rows[i]
             batch_size, micro_batch, first, updates, scalars, bias_scalars, step, measure = jobs[i]
             if i > 0 and x is rows[0][0] and y is rows[0][1] and weight is rows[0][2] and order is not None and engine.agrees(engines[0]):
@@ -435,7 +461,7 @@ def run_members(engines, rows, jobs, double deadline):
                 members[i].updates.step += <uint64_t>members[i].done
                 members[i].updates.scalars += members[i].done * members[i].updates.scalars_stride
                 members[i].updates.bias_scalars += members[i].done * members[i].updates.scalars_stride
-                if members[i].failed:
+                if members[i].end == FNN_NOT_FINITE:
                     engine.failure = True
                     members[i].updates.count = 0
                 left += members[i].updates.count > 0

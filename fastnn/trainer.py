@@ -449,7 +449,7 @@ class Trainer:
         """Checked and converted validation data."""
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise checks.fail(TypeError, function, "validation_data", "be a pair", "(x, y) or None", type(data).__name__)
-        x, y, _ = self._samples(f"{function} (validation_data)", *data, None)
+        x, y, _ = self._samples(f"{function} (validation_data)", data[0], data[1], None)
         return arrays.inputs(function, x, None, self.net.dtype), y
 
     def _check_monitors(self, function: str, validated: bool, early_stopping: EarlyStopping | None) -> None:

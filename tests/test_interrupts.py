@@ -201,3 +201,26 @@ def test_a_program_that_ignores_it_is_left_alone():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(fastnn.backend.engine is None, reason="the twin completes the update under way")
+@pytest.mark.parametrize(("how", "accumulate"), [("step", 1), ("epoch", 1), ("epoch", 3)])
+def test_a_long_update_is_given_up(press, how, accumulate):
+    """One that takes much longer than a tenth of a second, interrupted soon after it began, leaves nothing of it; then it can be made."""
+    rows, sizes = 3000, (3000, 3000, 10)  # 0.2 seconds of multiply-adds and more on two processors of 2026
+    rng = np.random.default_rng(8)
+    x, y = rng.standard_normal((rows, sizes[0]), dtype="f"), rng.integers(0, 10, rows)
+    made = Trainer(MLP(sizes, seed=1), optimizer=fastnn.SGD(0.01))
+    made.step(x[:2], y[:2])
+    before, statistics = digest(made), made._engine.statistics
+    work = {"step": lambda: made.step(x, y), "epoch": lambda: made.epoch(x, y, batch_size=rows // accumulate, accumulate=accumulate)}[how]
+    press(0.03)
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert made.steps == 1
+    assert digest(made) == before
+    made.step(x[:200], y[:200])
+    assert made.steps == 2
+    assert digest(made) != before
+    if how == "step":
+        assert repr(made._engine.statistics) == repr(statistics)
