@@ -57,7 +57,7 @@ struct fnn_network {
     struct fnn_layer layer[];
 };
 
-/* Applies the gradients of the batch; 0, and nothing written, where one is not finite. */
+/* Applies the gradients of the batch; 0, and nothing written, where one is not finite, or what would become of weights and state. */
 int fnn_update(struct fnn_network *network, const double *scalars, const double *bias_scalars, int measure);
 
 /* Takes a finished part of a layer's weight gradient, while it is in cache; for fnn_finish, whose context is the layer. */

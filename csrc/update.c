@@ -1,4 +1,5 @@
 /* From gradients to new weights: the check that all are finite, clipping, the optimizer, limits, averages and measurements. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "network_parts.h"
@@ -11,6 +12,7 @@ enum {
 };
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static double larger(double a, double b) { return a > b || isnan(a) ? a : b; }
 
 /* n neighbouring elements of a parameter from `offset` on; `gradient` is the caller's scratch. */
 static void update_span(const struct fnn_network *net, const struct fnn_parameter *arrays, ptrdiff_t n, ptrdiff_t offset, void *gradient,
@@ -102,8 +104,6 @@ static void limit_part(void *context, int task)
     }
 }
 
-static int all_finite(const struct fnn_network *net, ptrdiff_t n, const void *x) { return net->kernels->magnitude(n, x) < INFINITY; }
-
 /* The largest magnitudes of a layer's inputs and of its gradients, in a task's columns. */
 static void magnitudes_part(void *context, int task)
 {
@@ -116,46 +116,47 @@ static void magnitudes_part(void *context, int task)
             double most = 0.0;
             for (ptrdiff_t r = 0; r < of[m]->rows && first < end; r++) {
                 const char *row = (const char *)of[m]->data + (r * of[m]->row_stride + first) * net->size;
-                const double here = net->kernels->magnitude(end - first, row);
-                most = here > most ? here : most;
+                most = larger(most, net->kernels->magnitude(end - first, row));
             }
             net->magnitudes[(task * net->layers + k) * 2 + m] = most;
         }
     }
 }
 
-/* Whether no sum of products of the inputs and the gradients of a layer can leave the range of numbers. */
-static int certainly_finite(struct fnn_network *net)
+/* What no gradient of a weight exceeds: the largest input times the largest gradient of a row's sums, times the rows. */
+static double bound_of_gradients(struct fnn_network *net)
 {
-    const double limit = net->dtype == FNN_F32 ? 1e38 : 1e307;
     ptrdiff_t elements = 0;
+    double bound = 0.0;
     for (ptrdiff_t k = 0; k < net->layers; k++) elements += net->layer[k].dz.rows * (net->layer[k].i + net->layer[k].o);
     net->magnitude_tasks = elements < MEASURED_ALONE ? 1 : net->threads;
     fnn_parallel(net->magnitude_tasks, magnitudes_part, net);
     for (ptrdiff_t k = 0; k < net->layers; k++) {
         double most[2] = {1.0, 0.0};
         for (ptrdiff_t task = 0; task < net->magnitude_tasks; task++)
-            for (int m = 0; m < 2; m++) {
-                const double here = net->magnitudes[(task * net->layers + k) * 2 + m];
-                most[m] = here > most[m] ? here : most[m];
-            }
-        if (!((double)net->layer[k].dz.rows * most[0] * most[1] < limit)) return 0;
+            for (int m = 0; m < 2; m++) most[m] = larger(most[m], net->magnitudes[(task * net->layers + k) * 2 + m]);
+        bound = larger(bound, (double)net->layer[k].dz.rows * most[0] * most[1]);
     }
-    return 1;
+    return bound;
 }
 
-/* Whether all gradients are finite: by bounds, and where those do not tell, by working them out. */
-static int gradients_finite(struct fnn_network *net)
+/* A number that no gradient exceeds; infinity where one is not finite. By bounds, and where those do not tell, by working them out. */
+static double size_of_gradients(struct fnn_network *net)
 {
+    const double limit = net->dtype == FNN_F32 ? 1e38 : 1e307;
+    double most = 0.0;
     for (ptrdiff_t k = 0; k < net->layers; k++) {
         const struct fnn_layer *layer = &net->layer[k];
-        if (!all_finite(net, layer->o, layer->db) || (net->stored && !all_finite(net, layer->i * layer->o, layer->dw))) return 0;
+        most = larger(most, net->kernels->magnitude(layer->o, layer->db));
+        if (net->stored) most = larger(most, net->kernels->magnitude(layer->i * layer->o, layer->dw));
     }
-    if (net->stored || certainly_finite(net)) return 1;
+    if (net->stored || !(most < INFINITY)) return most;
+    const double bound = bound_of_gradients(net);
+    if (bound < limit) return larger(most, bound);
     net->scalars = NULL; /* only look */
     atomic_store(&net->unsafe, 0);
     for (ptrdiff_t k = 0; k < net->layers; k++) fnn_product_run(&net->layer[k].gradient, net->workspace);
-    return !atomic_load(&net->unsafe);
+    return atomic_load(&net->unsafe) ? INFINITY : limit;
 }
 
 static double norm_of_gradients(struct fnn_network *net)
@@ -171,10 +172,60 @@ static double norm_of_gradients(struct fnn_network *net)
     return sqrt(total);
 }
 
+/* ------------------------------------------------------------------------------------------------------------------ rash updates */
+
+/* Whether an update might take a weight or the optimizer's state out of the range of numbers: only then is it worth a copy of all. */
+static int rash(const struct fnn_network *net, double gradient, const double *scalars)
+{
+    const double decay = scalars[0], rate = scalars[1], shrink = net->update == FNN_ADAM ? scalars[7] : 0.0;
+    return gradient > (net->dtype == FNN_F32 ? 1e18 : 1e150) || fabs(rate) > 1e6 || fabs(rate * decay) > 1.0 || fabs(shrink) > 1.0;
+}
+
+/* Copies what an update changes, one array after another, to `copy` or back; adds the bytes up where that is NULL. */
+static size_t copy_all(struct fnn_network *net, char *copy, int back)
+{
+    size_t used = 0;
+    for (ptrdiff_t k = 0; k < net->layers; k++)
+        for (int b = 0; b < 2; b++) {
+            struct fnn_layer *layer = &net->layer[k];
+            const struct fnn_parameter *p = b ? &layer->bias : &layer->weight;
+            const size_t bytes = (size_t)((b ? 1 : layer->i) * layer->o * net->size);
+            char *const arrays[] = {p->param, net->averaged ? p->average : NULL, net->slots > 0 ? p->state[0] : NULL,
+                                    net->slots > 1 ? p->state[1] : NULL};
+            for (int a = 0; a < 4; a++) {
+                if (!arrays[a]) continue;
+                if (copy && back) memcpy(arrays[a], copy + used, bytes);
+                else if (copy) memcpy(copy + used, arrays[a], bytes);
+                used += bytes;
+            }
+        }
+    return used;
+}
+
+static int all_finite(const struct fnn_network *net)
+{
+    double most = 0.0;
+    for (ptrdiff_t k = 0; k < net->layers; k++)
+        for (int b = 0; b < 2; b++) {
+            const struct fnn_layer *layer = &net->layer[k];
+            const struct fnn_parameter *p = b ? &layer->bias : &layer->weight;
+            const ptrdiff_t n = (b ? 1 : layer->i) * layer->o;
+            most = larger(most, net->kernels->magnitude(n, p->param));
+            for (ptrdiff_t slot = 0; slot < net->slots; slot++) most = larger(most, net->kernels->magnitude(n, p->state[slot]));
+        }
+    return most < INFINITY;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ the update */
+
 int fnn_update(struct fnn_network *net, const double *scalars, const double *bias_scalars, int measure)
 {
     double squares = 0.0, moves = 0.0, sizes = 0.0;
-    if (!gradients_finite(net)) return 0;
+    const double gradient = size_of_gradients(net);
+    if (!(gradient < INFINITY)) return 0;
+    const int unsure = rash(net, gradient, scalars) || rash(net, gradient, bias_scalars);
+    char *copy = unsure ? malloc(copy_all(net, NULL, 0)) : NULL; /* without the memory, the update is made unseen */
+    if (copy) copy_all(net, copy, 0);
     net->scalars = scalars;
     net->clip_factor = 1.0;
     if (net->clip_norm < INFINITY) {
@@ -202,9 +253,12 @@ int fnn_update(struct fnn_network *net, const double *scalars, const double *bia
             moves += layer->moves[c];
         }
     }
-    if (measure) {
+    const int kept = !copy || all_finite(net);
+    if (!kept) copy_all(net, copy, 1);
+    free(copy);
+    if (measure && kept) {
         net->statistics.gradient_norm = sqrt(squares);
         net->statistics.update_ratio = sizes > 0.0 ? sqrt(moves) / sqrt(sizes) : NAN;
     }
-    return 1;
+    return kept;
 }

@@ -31,7 +31,7 @@ def explain(net: MLP, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, l
                     return f"the input, row {rows[bad[0][0]]}, became {found}", "look for values in x that are not finite"
                 return f"{place} became {found}", _ADVICE
     # Another order of summation may just stay within range.
-    return "the loss or a gradient became too large", _ADVICE
+    return "the loss, a gradient or an update became too large", _ADVICE
 
 
 def _quantities(net: MLP, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, loss: Any,

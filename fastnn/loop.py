@@ -3,7 +3,8 @@
 The compiled engine has the same constructor, methods and effects; the trainer cannot tell the two apart. One update, in this order:
 
 1. gather the batch, convert it to the net's dtype, standardise it (`fastnn.preprocessing.standardised`), drop inputs;
-2. forward, the loss and its gradient, backward; a loss or a gradient that is not finite ends the run before anything is written;
+2. forward, the loss and its gradient, backward; a loss or a gradient that is not finite, or a weight or optimizer state that would not
+   be after the update, ends the run with nothing of the update written;
 3. the norm of all gradients, `sqrt(sum g * g)` in float64, where it is wanted; clip by norm: `g *= clip_norm / norm` where
    `norm > clip_norm`; then by value: `-clip_value <= g <= clip_value`;
 4. the optimizer's kernel on every parameter; what it changes in the weights, by their norm, is the update ratio;
@@ -48,8 +49,8 @@ class Loop:
         raise NotImplementedError
 
     def backward(self, dscores: np.ndarray, scalars: np.ndarray, bias_scalars: np.ndarray, measure: bool) -> bool:
-        """One update from the gradient of the scores that `forward` returned; False, and nothing written, where a gradient is not
-        finite."""
+        """One update from the gradient of the scores that `forward` returned; False, and nothing written, where a gradient, or what would
+        become of the weights and the optimizer's state, is not finite."""
         raise NotImplementedError
 
     @property
@@ -154,6 +155,8 @@ class Engine(Loop):
         gradients = layers.backward(self._layers, self._traces, self._masks, dscores)
         if not all(np.isfinite(gradient).all() for gradient in gradients):
             return False
+        changing = [array for param, state in zip(self._parameters, self._states) for array in (param, *state)]
+        before_all = [array.copy() for array in (*changing, *self._averages)]
         norm = _norm(gradients) if measure or plan.clip_norm < math.inf else math.nan
         moved = 0.0
         size = _norm(self._parameters[0::2]) if measure else 0.0
@@ -171,6 +174,10 @@ class Engine(Loop):
         rest = self._parameters[0].dtype.type(1.0 - plan.average)
         for average, param in zip(self._averages, self._parameters):
             average[...] = _flushed(_flushed(average) + _flushed(rest * _flushed(_flushed(param) - _flushed(average))))
+        if not all(np.isfinite(array).all() for array in changing):
+            for array, kept in zip((*changing, *self._averages), before_all):
+                array[...] = kept
+            return False
         if measure:
             self._sums = self._sums._replace(gradient_norm=norm, update_ratio=math.sqrt(moved) / size if size > 0 else math.nan)
         return True

@@ -365,6 +365,35 @@ def test_a_failing_update_writes_nothing(engine, what, measure):
     assert not made.engine.failure
 
 
+LARGE = {"x": X * 1e3, "y": REAL * 1e3}
+RASH = {
+    "a weight": (SGD(1e38), {"loss": "l2"}, LARGE),
+    "velocity": (Momentum(1e38), {"loss": "l2"}, LARGE),
+    "a bias": (SGD(1e38), {"loss": "l2"}, {"x": np.zeros((23, 5)), "y": REAL * 1e3}),
+    "a squared gradient": (Adam(1e-3), {"loss": "l2", "activation": "linear"}, {"x": X * 1e3, "y": REAL * 1e18}),
+    "decay": (SGD(1e10, weight_decay=1e30), {}, {"decay": 1e30}),
+    "decoupled decay": (Adam(1.0, weight_decay=1e38, decoupled=True), {}, {"decay": 1e38}),
+    "with a norm": (SGD(1e38), {"loss": "l2", "clip_norm": 1e3}, LARGE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", RASH)
+def test_an_update_that_leaves_the_range_of_numbers_is_not_made(engine, what):
+    """Loss and gradients are finite, what would become of weights or state is not: all is as before, in whichever array it happens."""
+    optimizer, settings, how = RASH[what]
+    made = Setting(engine, optimizer, "float32", average=0.5, **settings)
+    made.parameters[0] *= np.float32(1e3)
+    before, statistics = made.bits(), made.engine.statistics
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert made.run(measure=True, **how) == 0
+    assert made.engine.failure
+    assert made.bits() == before
+    assert repr(made.engine.statistics) == repr(statistics)
+    assert made.run(**{**how, "y": how.get("y", LABELS) * 0, "decay": 0.0}, rates=[1e-30]) == 1  # with less there is no harm
+    assert not made.engine.failure
+    assert made.bits() != before
+
+
 # --- a user's loss -------------------------------------------------------------------------------------------------------------------
 
 

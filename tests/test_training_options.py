@@ -396,7 +396,7 @@ def test_an_overflow_that_the_second_look_does_not_see_is_still_an_answer():
     from fastnn import divergence
 
     what, advice = divergence.explain(net(), X, Y, None, fastnn.SoftmaxCrossEntropy(), (1, 2), np.arange(103))
-    assert (what, "learning rate" in advice) == ("the loss or a gradient became too large", True)
+    assert (what, "learning rate" in advice) == ("the loss, a gradient or an update became too large", True)
 
 
 def test_weights_that_overflowed_in_an_update_are_named():
