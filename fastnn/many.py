@@ -44,7 +44,7 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
     trainers = _trainers(function, networks, loss, optimizer, schedule)
     data = trainers[0]._samples(function, x, y, sample_weight, class_weight)
     own_rows = _rows(function, rows, data, trainers)
-    members = [_Member(function, trainer, data, own, batch_size, shuffle) for trainer, own in zip(trainers, own_rows)]
+    members = [_Member(function, trainer, data, own, batch_size, shuffle, epochs) for trainer, own in zip(trainers, own_rows)]
     if validation_data is not None:
         validation_data = trainers[0]._validation(function, validation_data)
     display: Callable[..., Any] | None = Progress(epochs) if progress else None
@@ -67,11 +67,13 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
 class _Member:
     """One network in training: its rows, and how far its epoch has come."""
 
-    def __init__(self, function: str, trainer: Trainer, data: Samples, rows: np.ndarray | None, batch_size: int, shuffle: bool) -> None:
+    def __init__(self, function: str, trainer: Trainer, data: Samples, rows: np.ndarray | None, batch_size: int, shuffle: bool,
+                 epochs: int) -> None:
         self.trainer, self.data, self.rows = trainer, data, rows
         n = len(data.x) if rows is None else len(rows)
         batch = min(checks.integer(function, "batch_size", batch_size, 1, 2**53), n)
         self.cut = Cut(n, batch, bool(shuffle))
+        self.left = epochs * self.updates  # of the epochs to begin
         unfitted = trainer.preprocessing is not None and trainer.preprocessing.mean is None
         trainer._ready(function, data.x if rows is None or not unfitted else data.x[rows])
         trainer.history = self.history = History()
@@ -103,7 +105,8 @@ class _Member:
         trainer._engine.done = 0
         first = trainer._steps - trainer._first_step
         self.wanted = min(CHUNK, self.updates - first)
-        weights, biases = trainer._scalars(self.wanted)
+        self.left -= 0 if first else self.updates
+        weights, biases = trainer._scalars(self.wanted, 0 if trainer.schedule.by_epoch else min(CHUNK, self.updates - first + self.left))
         return ((self.data.x, self.data.y, self.data.weight, self.order),
                 (cut.batch, cut.batch, first, self.wanted, weights, biases, trainer._steps, first + self.wanted == self.updates))
 

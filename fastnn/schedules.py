@@ -29,6 +29,11 @@ class Schedule:
         """The recorded quantity that `observe` wants; None for schedules that are functions of time."""
         return None
 
+    @property
+    def by_epoch(self) -> bool:
+        """Whether the factor of a step depends on the epoch it falls in, or on the state; of a user's own schedule that is assumed."""
+        return type(self) is not Schedule
+
     def start(self) -> Any:
         """The state before the first epoch; None for schedules that are functions of time."""
         return None
@@ -64,6 +69,10 @@ class _Timed(Schedule):
     def __post_init__(self) -> None:
         if self.unit not in ("epoch", "step"):
             raise checks.fail(ValueError, type(self).__name__, "unit", "name a clock", "'epoch' or 'step'", repr(self.unit))
+
+    @property
+    def by_epoch(self) -> bool:
+        return self.unit == "epoch"
 
     def multiplier(self, t: float) -> float:
         """The factor on the base rate at time `t`."""
@@ -158,6 +167,10 @@ class Warmup(Schedule):
     def monitor(self) -> str | None:
         """What `then` monitors."""
         return self._rest.monitor
+
+    @property
+    def by_epoch(self) -> bool:
+        return self._rest.by_epoch
 
     @property
     def _rest(self) -> Schedule:

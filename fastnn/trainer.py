@@ -55,6 +55,7 @@ class Scalars(NamedTuple):
     biases: np.ndarray
     epoch: int
     optimizer: optimizers.Optimizer
+    schedule: Schedule
     state: Any
 
 
@@ -363,12 +364,13 @@ class Trainer:
     def _foresee(self, first: int, updates: int, ahead: int) -> Scalars:
         """Those of at least `updates` updates from step `first` on; worked out for `ahead` at once where single steps are to come."""
         kept, optimizer = self._ahead, self.optimizer
-        if (kept is None or kept.optimizer is not optimizer or kept.state is not self._schedule_state or kept.epoch != self.epochs
+        if (kept is None or kept.optimizer is not optimizer or kept.schedule is not self.schedule
+                or (self.schedule.by_epoch and (kept.state is not self._schedule_state or kept.epoch != self.epochs))
                 or not kept.first <= first <= kept.first + len(kept.weights) - updates):
             rates, decay = self._rates(first, max(updates, ahead)), optimizer.weight_decay
             weights = optimizer.scalars(rates, first, decay)
             biases = weights if optimizer.decay_biases or decay == 0.0 else optimizer.scalars(rates, first, 0.0)
-            self._ahead = kept = Scalars(first, weights, biases, self.epochs, optimizer, self._schedule_state)
+            self._ahead = kept = Scalars(first, weights, biases, self.epochs, optimizer, self.schedule, self._schedule_state)
         return kept
 
     def _scalars(self, updates: int, ahead: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -120,3 +120,24 @@ def test_rates_are_float64_and_the_same_alone_or_together():
     alone = [schedule.rates(0.1, first_step=step, steps=1, epoch=0)[0] for step in range(20)]
     assert together.dtype == np.float64
     assert together.tolist() == alone
+
+
+@pytest.mark.parametrize("schedule", [
+    Schedule(), StepDecay(0.5, 2), StepDecay(0.5, 2, unit="step"), CosineDecay(5), CosineDecay(5, unit="step"), Warmup(3),
+    Warmup(3, then=StepDecay(0.5, 2)), Warmup(3, then=StepDecay(0.5, 2, unit="step")), ReduceOnPlateau(),
+], ids=repr)  # fmt: skip
+def test_by_epoch_tells_whether_the_epoch_matters(schedule):
+    steps, state = np.arange(4), schedule.start()
+    later = schedule.observe(schedule.observe(state, 1.0), 2.0)
+    for _ in range(5):
+        later = schedule.observe(later, 2.0)
+    same = np.array_equal(schedule.multipliers(steps, 0, state), schedule.multipliers(steps, 3, later))
+    assert schedule.by_epoch == (not same)
+
+
+def test_a_schedule_of_ones_own_is_by_epoch():
+    class Own(Schedule):
+        pass
+
+    assert Own().by_epoch
+    assert Warmup(2, then=Own()).by_epoch
