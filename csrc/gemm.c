@@ -101,13 +101,13 @@ static void pack_tiles_of_a(void *context, int task)
 struct share {
     const struct fnn_product *p;
     ptrdiff_t first_tile, end_tile;
-    ptrdiff_t first_column, end_column, panels;
+    ptrdiff_t first_column, panels;
     struct fnn_cut vectors; /* of the panels */
 };
 
 static ptrdiff_t panel_start(const struct share *s, ptrdiff_t panel)
 {
-    return smaller(s->end_column, s->first_column + s->p->lanes * start(s->vectors, panel));
+    return smaller(s->p->y.columns, s->first_column + s->p->lanes * start(s->vectors, panel));
 }
 
 /* A block of k of a group of panels; none where `panels` is 0. */
@@ -195,21 +195,6 @@ static struct fnn_move rows_to_move(const struct share *s, const struct stage *n
     };
 }
 
-/* Whether this is the first time that a task sees these columns of a, which another processor may have written. */
-static int meets_a(const struct passing *g, ptrdiff_t panel) { return g->now.first == 0 && panel == 0; }
-
-/* The rows of a that the next tile will multiply. */
-static struct fnn_ahead a_to_fetch(const struct share *s, const struct passing *g, ptrdiff_t tile)
-{
-    const struct fnn_product *p = s->p;
-    const ptrdiff_t index = s->first_tile + tile + 1;
-    if (index >= s->end_tile) return (struct fnn_ahead){0};
-    const ptrdiff_t row = start(p->tiles, index), rows = start(p->tiles, index + 1) - row;
-    if (!p->pack_a) return lines_of(&p->a, p->size, row, rows, g->now.k0, g->now.depth);
-    const ptrdiff_t first = (row * p->a.columns + g->now.k0 * rows) * p->size;
-    return (struct fnn_ahead){p->a_packed + first, 1, parts_of(g->now.depth * rows * p->size, FNN_LINE), FNN_LINE};
-}
-
 /* The lines of the same panel that will be moved with the next tile of rows. */
 static struct fnn_ahead rows_to_fetch(const struct share *s, const struct passing *g, ptrdiff_t tile, ptrdiff_t panel)
 {
@@ -270,19 +255,18 @@ static void multiply_tile(const struct share *s, struct passing *g, const struct
     if (p->by_rows) {
         p->kernels->row(&t);
     } else if (p->direct) {
-        t.ahead = meets_a(g, panel) ? a_to_fetch(s, g, tile) : panel_to_fetch(s, g, tile, panel);
+        t.ahead = panel_to_fetch(s, g, tile, panel);
         p->kernels->tile(&t);
     } else if (p->moved) {
         const struct fnn_move move = rows_to_move(s, &g->next, tile, panel);
         const int alike = rounded_up(move.columns, p->lanes) == width;
         if (alike) t.move = move;
-        t.ahead = meets_a(g, panel) ? a_to_fetch(s, g, tile) : rows_to_fetch(s, g, tile, panel);
+        t.ahead = rows_to_fetch(s, g, tile, panel);
         p->kernels->tile(&t);
         if (!alike && move.rows > 0) pack_panel(s, &g->next, panel, start(g->next.rows, tile), start(g->next.rows, tile + 1));
     } else {
         const ptrdiff_t ready = due(s, g, ++g->done);
-        if (meets_a(g, panel)) t.ahead = a_to_fetch(s, g, tile);
-        else if (g->next.panels > 0)
+        if (g->next.panels > 0)
             t.ahead = lines_of(&p->b, size, g->next.k0 + ready, due(s, g, g->done + 1) - ready, g->next.column, g->next.columns);
         p->kernels->tile(&t);
         if (ready > g->ready) pack_rows(s, &g->next, g->ready, ready);
@@ -337,7 +321,7 @@ static void multiply_share(void *context, int task)
     const struct fnn_cut tiles = cut(p->row_tiles, p->row_parts), vectors = cut(parts_of(n, p->lanes), p->column_parts);
     const ptrdiff_t first = start(vectors, column_part), count = start(vectors, column_part + 1) - first;
     struct share s = {.p = p, .first_tile = start(tiles, row_part), .end_tile = start(tiles, row_part + 1),
-                      .first_column = first * p->lanes, .end_column = smaller(n, (first + count) * p->lanes)};
+                      .first_column = first * p->lanes};
     s.panels = p->by_rows ? 1 : parts_of(count, p->panel);
     if (s.panels == 0 || s.first_tile == s.end_tile) return;
     s.vectors = cut(count, s.panels);
