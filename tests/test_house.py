@@ -27,7 +27,7 @@ FLOORS = (
     {"init", "preprocessing", "losses", "optimizers", "schedules", "layers", "text", "model", "trainer", "callbacks", "history",
      "io", "export", "averaging", "checkpoint", "divergence", "interrupts", "loop", "many"},
     {"__init__", "__main__", "cli", "cli_train", "sklearn", "search", "ensemble", "gradcheck", "diagnostics", "second_order", "plots",
-     "datasets", "data", "table", "tabular", "benchmark"},
+     "datasets", "data", "table", "tabular", "benchmark", "binned", "cli_search", "cli_diagnose", "cli_plot"},
 )
 
 # Doors with a list of guests: everyone else reaches the kernels through `backend`.
@@ -39,9 +39,10 @@ GUESTS = {
 
 # Forges hostile files to show that they are refused.
 FORGERS = {"test_io.py"}
-FOREIGN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+FOREIGN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"}
 RANDOM_STATE_FREE = {"default_rng", "Generator", "BitGenerator", "SeedSequence", "Philox", "PCG64"}
-OPTIONAL = ("tqdm", "safetensors", "matplotlib", "scipy", "sklearn", "torch", "pandas", "pytest", "hypothesis", "Cython", "threadpoolctl")
+OPTIONAL = ("tqdm", "safetensors", "matplotlib", "scipy", "sklearn", "torch", "pandas", "pytest", "hypothesis", "Cython", "threadpoolctl",
+            "joblib")
 
 
 def floor_of(module: str) -> int | None:
@@ -115,12 +116,16 @@ def forbidden_python(folder: Path) -> list[str]:
 def _forbidden(node: ast.AST) -> str | None:
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-        return next((f"import {name}" for name in names if name.split(".")[0] in FOREIGN_MODULES), None)
+        if isinstance(node, ast.ImportFrom) and node.module == "joblib":
+            names += [f"joblib.{alias.name}: pickle" for alias in node.names if alias.name in {"dump", "load"}]
+        return next((f"import {name}" for name in names if name.split(".")[0] in FOREIGN_MODULES or name.endswith(": pickle")), None)
     if isinstance(node, ast.Call):
         if isinstance(node.func, ast.Name) and node.func.id in {"eval", "exec", "__import__"}:
             return f"{node.func.id}("
         if any(key.arg == "allow_pickle" and ast.unparse(key.value) != "False" for key in node.keywords):
             return "allow_pickle"
+    if isinstance(node, ast.Attribute) and ast.unparse(node) in {"joblib.dump", "joblib.load"}:
+        return f"{ast.unparse(node)} is pickle"
     if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"np.random", "numpy.random"} and node.attr not in RANDOM_STATE_FREE:
         return f"np.random.{node.attr} uses the global random state"
     return None
@@ -217,7 +222,7 @@ def test_imports_go_down():
     assert import_directions(ROOT / "fastnn") == []
 
 
-@pytest.mark.parametrize("folder", ["fastnn", "tests", "bench"])
+@pytest.mark.parametrize("folder", ["fastnn", "tests", "bench", "examples"])
 def test_no_pickle_no_eval_no_global_random_state(folder):
     assert forbidden_python(ROOT / folder) == []
 
@@ -236,7 +241,7 @@ def test_csrc_is_plain_c_with_one_prefix():
     assert foreign_c(ROOT / "csrc") == []
 
 
-@pytest.mark.parametrize("folder", ["fastnn", "csrc", "tests", "bench", ".github"])
+@pytest.mark.parametrize("folder", ["fastnn", "csrc", "tests", "bench", "examples", "docs", ".github"])
 def test_no_path_of_one_machine(folder):
     assert machine_paths(ROOT / folder) == []
 
@@ -271,6 +276,8 @@ PLANTED: list[tuple[Callable[[Path], list[str]], str, str, str]] = [
     (import_directions, "novelty.py", "import math", "has no floor"),
     (forbidden_python, "a.py", "import pickle", "pickle"),
     (forbidden_python, "a.py", "from pickle import loads", "pickle"),
+    (forbidden_python, "a.py", "import joblib\njoblib.dump(1, 'a')", "pickle"),
+    (forbidden_python, "a.py", "from joblib import load", "pickle"),
     (forbidden_python, "a.py", "def f(x):\n    return eval(x)", "eval("),
     (forbidden_python, "a.py", "exec('1')", "exec("),
     (forbidden_python, "test_io.py", "import pickle\nexec('1')", "exec("),
@@ -298,6 +305,7 @@ HONEST: list[tuple[Callable[[Path], list[str]], str, str]] = [
     (import_directions, "backend.py", "def choose():\n    from . import ops, reference"),
     (import_directions, "cli.py", "from . import __version__\nfrom .model import MLP\ndef late():\n    import tqdm"),
     (import_directions, "plots.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib"),
+    (forbidden_python, "a.py", "from joblib import Parallel"),
     (forbidden_python, "a.py", "import numpy as np\nre.compile('eval(')\nnp.random.default_rng(0)\nnp.load('a', allow_pickle=False)"),
     (files_too_long, "a.py", "\n" * MAX_LINES),
     (lines_too_wide, "a.c", "/" * MAX_COLUMNS),
