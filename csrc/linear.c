@@ -8,7 +8,7 @@
 enum {
     SMALL_WORKSPACE = 16384, /* on the stack, when it is enough */
     GATE_UNIT = 64,          /* columns that stay together */
-    GATE_ELEMENTS = 65536,   /* fewer are not worth a second thread */
+    GATE_ELEMENTS = 4096,    /* fewer are not worth a second thread; more are, since what another core has read is slow to write */
     ALIGNMENT = 64
 };
 
