@@ -7,6 +7,7 @@
 Seconds are medians of `fit` calls that take turns: as it is, with the fingerprint of the rows left out, and what NumPy (mean and deviation
 in float64, one after the other) and scikit-learn (`StandardScaler`, `MinMaxScaler`) take for the same statistics. `check` is the time to
 look up the 10,000 test rows. "numbers at once" is the most memory that arrays took during `fit`, beside the rows themselves.
+"""
 
 from __future__ import annotations
 

@@ -90,7 +90,8 @@ class Sketch:
 
     def __init__(self) -> None:
         self._rows = 0
-        self._hashes, self._counts = np.zeros(0, np.uint64), np.zeros(0)
+        self._hashes: np.ndarray = np.zeros(0, np.uint64)  # the smallest so far, ascending
+        self._counts: np.ndarray = np.zeros(0)  # how often each came
         self._complete = True
         self._pending: list[np.ndarray] = []
         self._waiting = 0
@@ -114,7 +115,7 @@ class Sketch:
         if not self._complete:
             new = new[new <= self._hashes[-1]]
         hashes, places = np.unique(np.concatenate([self._hashes, new]), return_inverse=True)
-        counts = np.bincount(places, np.concatenate([self._counts, np.ones(len(new))]))
+        counts: np.ndarray = np.bincount(places, np.concatenate([self._counts, np.ones(len(new))]))
         self._complete = self._complete and len(hashes) <= SIZE
         self._hashes, self._counts = hashes[:SIZE].copy(), counts[:SIZE].copy()
         self._pending, self._waiting = [], 0

@@ -2,9 +2,9 @@
 preprocessing").
 
 Every scaler is an affine map of each column, `(x - shift) / spread`. Its statistics are gathered in one pass over blocks of rows, in
-float64: of each block the mean and the sum of squared differences from it, which are then merged (Chan, Golub and LeVeque 1983), so that
-neither a large mean nor many rows cost digits. Columns that share a statistic are merged in the same way. The statistics remember which
-rows they are of (`fastnn.fingerprint`).
+float64: of each block, less the very first row, the mean and the sum of squared differences from it, which are then merged (Chan, Golub
+and LeVeque 1983), so that neither a large mean nor many rows cost digits. Columns that share a statistic are merged in the same way. The
+statistics remember which rows they are of (`fastnn.fingerprint`).
 """
 
 from __future__ import annotations
@@ -24,33 +24,34 @@ _TINY = np.finfo(np.float64).tiny  # the reciprocal of anything less may overflo
 
 
 class Moments(NamedTuple):
-    """Of `rows` values of every column: the mean, and the sum of squared differences from it."""
+    """Of `rows` values of every column: `origin + mean`, and the sum of squared differences from it."""
 
     rows: int
+    origin: np.ndarray  # the first row of all, so that means are small, and equal values are exactly 0
     mean: np.ndarray
     squares: np.ndarray
 
     @classmethod
-    def of(cls, block: np.ndarray) -> Moments:
-        # Differences from the first row: equal values give exactly 0, where the mean of equal values may be rounded.
+    def of(cls, block: np.ndarray, origin: np.ndarray | None) -> Moments:
         x = block.astype(np.float64)
-        first = x[0].copy()
-        x -= first
+        origin = x[0].copy() if origin is None else origin
+        x -= origin
         mean = x.mean(axis=0)
         x -= mean
-        return cls(len(x), first + mean, np.einsum("ij,ij->j", x, x))
+        return cls(len(x), origin, mean, np.einsum("ij,ij->j", x, x))
 
     def merged(self, other: Moments) -> Moments:
         rows = self.rows + other.rows
         apart = other.mean - self.mean
         squares = self.squares + other.squares + apart * apart * (self.rows * (other.rows / rows))
-        return Moments(rows, self.mean + apart * (other.rows / rows), squares)
+        return Moments(rows, self.origin, self.mean + apart * (other.rows / rows), squares)
 
     def grouped(self, groups: int) -> Moments:
-        mean = self.mean.reshape(-1, groups)
+        origin = self.origin.reshape(-1, groups)
+        mean = self.mean.reshape(-1, groups) + (origin - origin[0])
         common = mean[0] + (mean - mean[0]).mean(axis=0)
         squares = self.squares.reshape(-1, groups).sum(axis=0) + self.rows * np.square(mean - common).sum(axis=0)
-        return Moments(self.rows * len(mean), common, squares)
+        return Moments(self.rows * len(mean), origin[0], common, squares)
 
 
 class Extremes(NamedTuple):
@@ -129,7 +130,7 @@ class Scaler:
                 width = block.shape[1]
                 groups = self._groups(function, width)
             with np.errstate(over="ignore", invalid="ignore"):
-                found = self._gather(block)
+                found = self._gather(block, total)
                 total = found if total is None else total.merged(found)
             if not all(np.isfinite(values).all() for values in found):
                 raise _not_finite(function, block, rows)
@@ -221,8 +222,8 @@ class Scaler:
         scaler.seen = seen
         return scaler
 
-    def _gather(self, block: np.ndarray) -> Any:
-        """What is merged over blocks and columns."""
+    def _gather(self, block: np.ndarray, before: Any) -> Any:
+        """What is merged over blocks and columns; `before` is what was gathered of the blocks before, or None."""
         raise NotImplementedError
 
     def _of_groups(self, total: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -284,12 +285,12 @@ class Standardizer(Scaler):
         self.mean: np.ndarray | None = None
         self.std: np.ndarray | None = None
 
-    def _gather(self, block: np.ndarray) -> Moments:
-        return Moments.of(block)
+    def _gather(self, block: np.ndarray, before: Moments | None) -> Moments:
+        return Moments.of(block, None if before is None else before.origin)
 
     def _of_groups(self, total: Moments) -> tuple[np.ndarray, np.ndarray]:
         std = np.sqrt(total.squares / total.rows)
-        return total.mean, np.where((std < _TINY) | (not self.divide), 1.0, std)
+        return total.origin + total.mean, np.where((std < _TINY) | (not self.divide), 1.0, std)
 
     def _map_of(self, function: str, mean: np.ndarray, std: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]:
         if not (std > 0).all():
@@ -315,7 +316,7 @@ class MinMaxScaler(Scaler):
         self.minimum: np.ndarray | None = None
         self.maximum: np.ndarray | None = None
 
-    def _gather(self, block: np.ndarray) -> Extremes:
+    def _gather(self, block: np.ndarray, before: Extremes | None) -> Extremes:
         return Extremes.of(block)
 
     def _of_groups(self, total: Extremes) -> tuple[np.ndarray, np.ndarray]:

@@ -256,7 +256,7 @@ def test_preprocessing_is_folded_into_the_first_layer(scaler, dtype, rounding):
     folded = made.fold_preprocessing()
     assert folded.preprocessing is None
     assert (repr(folded), folded.loss) == (repr(made), Hinge(2.0))
-    assert folded.forward(x) == pytest.approx(made.forward(x), abs=rounding * np.abs(made.forward(x)).max())
+    assert folded.forward(x) == pytest.approx(made.forward(x), abs=rounding * float(np.abs(made.forward(x)).max()))
     assert all(np.array_equal(a, b) for a, b in zip(before, made.parameters()))
     assert np.abs(folded.layers[0].weight - made.layers[0].weight).max() > 1e-3 or not getattr(scaler, "divide", True)
     assert all(np.array_equal(a, b) and a is not b for a, b in zip(before[2:], folded.parameters()[2:]))
