@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from . import backend as _backend
 from .averaging import EMA
 from .callbacks import EarlyStopping, Every
+from .fingerprint import DataLeakWarning
 from .gradcheck import GradientReport, gradient_check
 from .history import History
 from .io import load, save
@@ -14,7 +15,7 @@ from .losses import L2, Hinge, SoftmaxCrossEntropy
 from .many import fit_many
 from .model import MLP
 from .optimizers import SGD, AdaGrad, Adam, Momentum, RMSProp
-from .preprocessing import Standardizer
+from .preprocessing import MinMaxScaler, Standardizer
 from .schedules import CosineDecay, ExponentialDecay, InverseTimeDecay, ReduceOnPlateau, StepDecay, Warmup
 from .trainer import Trainer
 
@@ -54,6 +55,7 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "CosineDecay",
+    "DataLeakWarning",
     "EarlyStopping",
     "Every",
     "ExponentialDecay",
@@ -61,6 +63,7 @@ __all__ = [
     "Hinge",
     "History",
     "InverseTimeDecay",
+    "MinMaxScaler",
     "Momentum",
     "RMSProp",
     "ReduceOnPlateau",

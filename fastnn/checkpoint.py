@@ -21,7 +21,7 @@ import numpy as np
 from . import checks, io, losses, optimizers, schedules
 from .averaging import EMA
 from .plan import Statistics
-from .preprocessing import Standardizer
+from .preprocessing import unfitted
 from .schedules import Schedule
 from .trainer import Cut, Trainer
 
@@ -47,7 +47,7 @@ def save(path: str | os.PathLike[str], trainer: Trainer) -> None:
         "schedule": schedules.to_config(trainer.schedule), "schedule_state": state, "seed": trainer.seed, "steps": trainer.steps,
         "epochs": trainer.epochs, "average": None if trainer.average is None else trainer.average.decay,
         "options": {name: getattr(trainer, name) for name in _OPTIONS},
-        "to_be_fitted": scaler.axis if scaler is not None and scaler.mean is None else None,
+        "to_be_fitted": {"kind": scaler.kind, **scaler.settings()} if scaler is not None and not scaler.fitted else None,
         "epoch_under_way": None if cut is None else {**cut._asdict(), "updates": trainer.steps - trainer._first_step},
         "statistics": trainer._statistics._asdict(),
     }
@@ -86,7 +86,7 @@ def _restored(header: dict[str, Any], array: io.Reader, loss: Any, schedule: Sch
         net, net.loss if loss is None else loss, optimizers.from_config(header["optimizer"]),
         schedules.from_config(header["schedule"]) if schedule is None else schedule, header["seed"],
         average=None if header["average"] is None else EMA(header["average"]),
-        preprocessing=None if header["to_be_fitted"] is None else Standardizer(header["to_be_fitted"]),
+        preprocessing=None if header["to_be_fitted"] is None else unfitted(header["to_be_fitted"]),
         **{name: header["options"][name] for name in _OPTIONS},
     )
     for name, kept in _arrays(trainer).items():

@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, losses
+from . import checks, losses, preprocessing
 from .model import MLP
-from .preprocessing import Standardizer
 
 FORMAT = "fastnn-mlp"
 VERSION = 1
@@ -102,8 +101,8 @@ def names(layers: int) -> list[str]:
 
 def describe(net: MLP) -> dict[str, Any]:
     """The part of a header that `build` makes a net from."""
-    preprocessing = None if net.preprocessing is None else net.preprocessing.to_dict()
-    return {"model": net.config(), "loss": losses.to_config(net.loss), "preprocessing": preprocessing}
+    scaler = None if net.preprocessing is None else net.preprocessing.to_dict()
+    return {"model": net.config(), "loss": losses.to_config(net.loss), "preprocessing": scaler}
 
 
 def little_endian(array: np.ndarray) -> np.ndarray:
@@ -152,7 +151,9 @@ def build(header: dict[str, Any], array: Reader) -> MLP:
     net = MLP.from_parameters([array(name, shape, dtype) for name, shape in zip(names(len(sizes) - 1), shapes)], **config)
     net.loss = losses.from_config(header["loss"])
     if header["preprocessing"] is not None:
-        scaler = Standardizer.from_dict(header["preprocessing"])
+        if header["preprocessing"].get("inputs", sizes[0]) != sizes[0]:  # before arrays of that size are made
+            raise ValueError("its preprocessing has another width than its net")
+        scaler = preprocessing.from_dict(header["preprocessing"])
         scaler.transform(np.zeros((0, net.sizes[0])))  # its width
         net.preprocessing = scaler
     return net

@@ -13,6 +13,7 @@ from . import backend, checks, layers, losses, optimizers
 from .callbacks import Progress
 from .history import History
 from .model import MLP
+from .preprocessing import warn_of_leaks
 from .schedules import Schedule
 from .trainer import CHUNK, Cut, Samples, Trainer
 
@@ -47,6 +48,7 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
     members = [_Member(function, trainer, data, own, batch_size, shuffle, epochs) for trainer, own in zip(trainers, own_rows)]
     if validation_data is not None:
         validation_data = trainers[0]._validation(function, validation_data)
+        warn_of_leaks(function, "validation_data", validation_data[0], [trainer.net.preprocessing for trainer in trainers])
     display: Callable[..., Any] | None = Progress(epochs) if progress else None
     try:
         for _ in range(epochs):
@@ -74,7 +76,7 @@ class _Member:
         batch = min(checks.integer(function, "batch_size", batch_size, 1, 2**53), n)
         self.cut = Cut(n, batch, bool(shuffle))
         self.left = epochs * self.updates  # of the epochs to begin
-        unfitted = trainer.preprocessing is not None and trainer.preprocessing.mean is None
+        unfitted = trainer.preprocessing is not None and not trainer.preprocessing.fitted
         trainer._ready(function, data.x if rows is None or not unfitted else data.x[rows])
         trainer.history = self.history = History()
 

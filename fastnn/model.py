@@ -16,7 +16,7 @@ import numpy as np
 from . import arrays, checks, layers, losses, text
 from .init import Initializer, make
 from .layers import ACTIVATIONS, Dropout, Layer, Trace
-from .preprocessing import Standardizer, standardised
+from .preprocessing import Scaler, standardised
 
 if TYPE_CHECKING:
     from .averaging import EMA
@@ -39,7 +39,7 @@ class MLP:
     float64. `seed` fixes weights, dropout and the order of the samples; None draws one, kept as `net.seed`.
 
     Attributes: `layers` (each with `weight (i, o)` and `bias (o,)`), `loss` (what `predict` reads the scores with, set by training),
-    `preprocessing` (None, or a fitted `Standardizer` that every input goes through first, set by training), and the arguments. Raises
+    `preprocessing` (None, or a fitted scaler that every input goes through first, set by training), and the arguments. Raises
     ValueError / TypeError with the library's sentence for bad arguments.
     """
 
@@ -84,7 +84,7 @@ class MLP:
         self.dtype = np.dtype(name)
         self.seed = int.from_bytes(os.urandom(8)) if seed is None else checks.integer("MLP", "seed", seed, 0, _MAX_SEED)
         self.loss: Any = losses.SoftmaxCrossEntropy()
-        self.preprocessing: Standardizer | None = None
+        self.preprocessing: Scaler | None = None
 
     def _assemble(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         last = len(self.sizes) - 2
@@ -105,6 +105,30 @@ class MLP:
         """A copy of this net whose weights are converted to `dtype`."""
         copy = MLP.from_parameters(self.parameters(), **{**self.config(), "init": self.init, "dtype": dtype})
         copy.loss, copy.preprocessing = self.loss, self.preprocessing
+        return copy
+
+    def fold_preprocessing(self) -> MLP:
+        """A copy of this net without `preprocessing`, whose first layer does its work: the same scores for raw rows, within rounding.
+
+        `((x - shift) * scale) @ w + b = x @ (scale[:, None] * w) + (b - (shift * scale) @ w)`, worked out in float64 and rounded to the
+        net's dtype. The rounding grows with `|shift * scale|`, how many spreads a column lies from 0. ValueError where that cannot hold
+        the folded weights. A net without preprocessing is just copied.
+
+        For use, not for more training: an input that dropout drops would be 0 as a raw value, no longer the mean, and updates would
+        see raw inputs. The net itself, and a trainer that holds its optimizer state, are left as they are.
+        """
+        copy = self.astype(self.dtype)
+        if self.preprocessing is None:
+            return copy
+        shift, scale = (vector.astype(np.float64) for vector in self.preprocessing.scaling(self.dtype))
+        w, b = (array.astype(np.float64) for array in self.parameters()[:2])
+        with np.errstate(over="ignore"):
+            folded = [array.astype(self.dtype) for array in (scale[:, None] * w, b - (shift * scale) @ w)]
+        if not all(np.isfinite(array).all() for array in folded):
+            expected, got = "weights that it can hold", f"{self.dtype}, in which they overflow"
+            raise checks.fail(ValueError, "MLP.fold_preprocessing", "self.dtype", "hold the folded weights", expected, got)
+        copy.layers[0].weight[...], copy.layers[0].bias[...] = folded
+        copy.preprocessing = None
         return copy
 
     def parameters(self) -> list[np.ndarray]:
@@ -179,7 +203,7 @@ class MLP:
             early_stopping: EarlyStopping | None = None, callbacks: Sequence[Callable[..., Any] | Every] = (), progress: bool = False,
             sample_weight: Any = None, class_weight: Any = None, shuffle: bool = True, seed: int | None = None, accumulate: int = 1,
             time_limit: float | None = None, clip_value: float | None = None, clip_norm: float | None = None,
-            max_norm: float | None = None, average: EMA | None = None, preprocessing: Standardizer | None = None) -> History:
+            max_norm: float | None = None, average: EMA | None = None, preprocessing: Scaler | None = None) -> History:
         """Train by a fresh `Trainer` and return the history; see `Trainer` and `Trainer.fit` for the arguments.
 
         With `average` the net ends with its own weights, as without; callbacks reach the average by `trainer.averaged()`, and who wants

@@ -68,7 +68,8 @@ class Pixels:
             raise ValueError(f"{table.path}: must be a .npz file with uint8 images x (rows, {self.inputs}) like those of training")
         if table.pixels.shape[1] != self.inputs:
             raise ValueError(f"{table.path}: x must have {self.inputs} pixels a row as in training (got {table.pixels.shape[1]})")
-        return self.scaler.transform(table.pixels.reshape(-1, 1), np.float32).reshape(table.pixels.shape)
+        width = 1 if self.scaler.mean is None else len(self.scaler.mean)  # 1 in old files
+        return self.scaler.transform(table.pixels.reshape(-1, width), np.float32).reshape(table.pixels.shape)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": "pixels", "inputs": self.inputs, "scaler": self.scaler.to_dict()}
@@ -232,7 +233,7 @@ def _fit_features(table: Table, target: str, rows: np.ndarray, notes: list[str])
     parts: list[Encoder] = []
     if table.pixels is not None:
         images = table.pixels[rows]
-        parts.append(Pixels(images.shape[1], Standardizer().fit(images.reshape(-1, 1))))
+        parts.append(Pixels(images.shape[1], Standardizer("global").fit(images)))
         notes.append(f"images of {images.shape[1]} pixels: one mean and one deviation over all pixels")
     numbers: dict[str, np.ndarray] = {}
     for name in table.columns:

@@ -21,7 +21,7 @@ from .callbacks import EarlyStopping, Every, Progress
 from .history import History, Record
 from .interrupts import Held
 from .plan import Plan, Statistics
-from .preprocessing import Standardizer
+from .preprocessing import Scaler, warn_of_leaks
 from .schedules import Schedule
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ class Trainer:
     * `max_norm`: the incoming weights of every unit are scaled down to this norm after an update (Srivastava et al. 2014).
 
     `average=EMA(0.999)` keeps a running average of the weights beside them, which `averaged()` returns as a net.
-    `preprocessing=Standardizer()` becomes `net.preprocessing`: the net takes raw rows from then on. One that is not fitted is fitted on
-    the rows of the first `fit` or `epoch`.
+    `preprocessing=Standardizer()` (or `MinMaxScaler()`) becomes `net.preprocessing`: the net takes raw rows from then on. One that is not
+    fitted is a setting: the trainer fits one of its own like it on the rows of the first `fit` or `epoch`, so that it may be given to any
+    number of trainers. One that is fitted is used as it is.
 
     Counters: `steps` and `epochs` finished. `fit` and `epoch` count both; who drives `step` by hand calls `end_epoch` where an epoch
     ends, for the schedules that count epochs. A schedule with a monitor is told by `observe`, which `fit` does. An epoch that was not
@@ -84,7 +85,7 @@ class Trainer:
     def __init__(self, net: MLP, loss: str | losses.Loss = "softmax_cross_entropy", optimizer: str | optimizers.Optimizer = "adam",
                  schedule: Schedule | None = None, seed: int | None = None, *, clip_value: float | None = None,
                  clip_norm: float | None = None, max_norm: float | None = None, average: EMA | None = None,
-                 preprocessing: Standardizer | None = None) -> None:
+                 preprocessing: Scaler | None = None) -> None:
         self.loss = losses.get(loss, "Trainer")
         self.optimizer = optimizers.get(optimizer, "Trainer")
         if schedule is not None and not isinstance(schedule, Schedule):
@@ -98,10 +99,13 @@ class Trainer:
         if average is not None and not isinstance(average, EMA):
             raise checks.fail(TypeError, "Trainer", "average", "be settings", "EMA(0.999) or None", repr(average))
         self.average = average
-        if preprocessing is not None and not isinstance(preprocessing, Standardizer):
-            raise checks.fail(TypeError, "Trainer", "preprocessing", "be a standardizer", "Standardizer() or None", repr(preprocessing))
+        if preprocessing is not None and not isinstance(preprocessing, Scaler):
+            raise checks.fail(TypeError, "Trainer", "preprocessing", "be a scaler", "Standardizer(), MinMaxScaler() or None",
+                              repr(preprocessing))
+        if preprocessing is not None and not preprocessing.fitted:
+            preprocessing = preprocessing.fresh()
         self.preprocessing = net.preprocessing if preprocessing is None else preprocessing
-        if self.preprocessing is not None and self.preprocessing.mean is not None:
+        if self.preprocessing is not None and self.preprocessing.fitted:
             self._adopt(net, self.preprocessing)
         net.loss = self.loss
         self.net = net
@@ -111,7 +115,7 @@ class Trainer:
         self._state = [self.optimizer.state(param) for param in net.parameters()]
         self._averages = [param.copy() for param in net.parameters()] if average is not None else []
         self._engine: Any = None
-        self._engine_mean: np.ndarray | None = None  # of the preprocessing it was made with
+        self._engine_shift: np.ndarray | None = None  # of the preprocessing it was made with
         self._carried = Statistics()  # for the engine to begin with
         self._steps = 0  # before the engine's latest run
         self._cut: Cut | None = None  # of the epoch under way
@@ -166,7 +170,7 @@ class Trainer:
 
     def _quick_step(self, x: Any, y: Any) -> float | None:
         """`step` by one call, for a batch that is as the engine wants it; None for any other."""
-        if self.net.preprocessing is not self.preprocessing or (self.preprocessing and self.preprocessing.mean is not self._engine_mean):
+        if self.net.preprocessing is not self.preprocessing or (self.preprocessing and self.preprocessing.shift is not self._engine_shift):
             return None
         engine = self._engine
         self._steps += engine.done
@@ -239,6 +243,9 @@ class Trainer:
         object gets that whole batch. After `time_limit` seconds the update under way is the last; `history.stopped` says what ended
         the fit.
 
+        `DataLeakWarning` where rows of `validation_data` were part of the statistics of the net's preprocessing, as far as these remember
+        (`Scaler.check`): when they were taken from all rows, and when validation rows are among the training rows.
+
         Errors: the library's sentences before anything is trained; FloatingPointError for a loss or gradient that is not finite, which
         says where it first appeared, with the weights of the last update kept; KeyboardInterrupt after a completed update. Then
         `steps` counts the updates made, and `history` has the epochs that were completed.
@@ -253,6 +260,8 @@ class Trainer:
             validation_data = self._validation(function, validation_data)
         self._check_monitors(function, validation_data is not None, early_stopping)
         data, cut, micro = self._plan_epoch(function, x, y, batch_size, sample_weight, shuffle, class_weight, accumulate)
+        if validation_data is not None:
+            warn_of_leaks(function, "validation_data", validation_data[0], [self.net.preprocessing])
         every = [callback for callback in callbacks if isinstance(callback, Every)]
         watch = None if early_stopping is None else early_stopping.start()
         display = Progress(epochs) if progress else None
@@ -393,24 +402,24 @@ class Trainer:
         """The engine, made anew when the net's preprocessing has changed; `x` are rows to fit that on."""
         net, scaler = self.net, self.preprocessing
         if scaler is not None:
-            if scaler.mean is None:
+            if not scaler.fitted:
                 if x is None:
                     expected = "a call of fit or epoch before"
                     raise checks.fail(ValueError, function, "preprocessing", "be fitted first", expected, repr(scaler))
                 scaler.fit(x)
             self._adopt(net, scaler)
         scaler = net.preprocessing
-        mean = None if scaler is None else scaler.mean
-        if self._engine is None or mean is not self._engine_mean:
+        shift = None if scaler is None else scaler.shift
+        if self._engine is None or shift is not self._engine_shift:
             plan = self._plan(scaler)
             engine = (backend.engine or loop.Engine)(plan, net.parameters(), self._state, self._averages)
             if plan.loss is None:
                 engine = loop.Driver(engine, self.loss)
             engine.reset(self._statistics)
-            self._steps, self._engine, self._engine_mean = self.steps, engine, mean
+            self._steps, self._engine, self._engine_shift = self.steps, engine, shift
         return self._engine
 
-    def _plan(self, scaler: Standardizer | None) -> Plan:
+    def _plan(self, scaler: Scaler | None) -> Plan:
         net, optimizer, own = self.net, self.optimizer, losses.kernel(self.loss)
         limits = self.clip_value, self.clip_norm, self.max_norm
         clip_value, clip_norm, max_norm = (math.inf if value is None else value for value in limits)
@@ -427,10 +436,10 @@ class Trainer:
         """Of the epoch under way."""
         return self._carried if self._engine is None else self._engine.statistics
 
-    def _adopt(self, net: MLP, scaler: Standardizer) -> None:
-        if scaler.mean is not None and len(scaler.mean) != net.sizes[0]:
+    def _adopt(self, net: MLP, scaler: Scaler) -> None:
+        if scaler.shift is not None and len(scaler.shift) != net.sizes[0]:
             expected = f"statistics of {net.sizes[0]} features"
-            raise checks.fail(ValueError, "Trainer", "preprocessing", "fit the net's inputs", expected, f"of {len(scaler.mean)}")
+            raise checks.fail(ValueError, "Trainer", "preprocessing", "fit the net's inputs", expected, f"of {len(scaler.shift)}")
         net.preprocessing = scaler
 
     def _samples(self, function: str, x: Any, y: Any, sample_weight: Any, class_weight: Any = None) -> Samples:

@@ -20,6 +20,7 @@ from fastnn import (
     ExponentialDecay,
     Hinge,
     InverseTimeDecay,
+    MinMaxScaler,
     Momentum,
     ReduceOnPlateau,
     RMSProp,
@@ -60,6 +61,7 @@ SETTINGS = {
     "rmsprop": {"optimizer": RMSProp(0.01), "schedule": ExponentialDecay(0.01, unit="step"), "max_norm": 1.5, "average": EMA(0.9)},
     "adagrad": {"optimizer": "adagrad", "schedule": InverseTimeDecay(0.1), "clip_value": 0.01, "loss": Hinge(0.5)},
     "sgd": {"optimizer": SGD(0.1), "preprocessing": Standardizer()},
+    "min-max": {"optimizer": SGD(0.1), "preprocessing": MinMaxScaler(0, 1)},
     "plateau": {"schedule": Warmup(4, ReduceOnPlateau(patience=1, monitor="loss", min_delta=0.05))},
 }
 
@@ -67,7 +69,7 @@ SETTINGS = {
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_epochs_saved_and_gone_on_with_are_the_epochs_in_one(engine, path, settings, dtype):
-    once, twice = (Trainer(net(dtype=dtype), **{**SETTINGS[settings], "preprocessing": Standardizer()}) for _ in range(2))
+    once, twice = (Trainer(net(dtype=dtype), **{"preprocessing": Standardizer(), **SETTINGS[settings]}) for _ in range(2))
     whole = once.fit(X, Y, epochs=5, batch_size=10)
     first = twice.fit(X, Y, epochs=2, batch_size=10)
     twice.save(path)
@@ -140,14 +142,21 @@ def test_a_loaded_trainer_shares_nothing_and_leaves_the_saved_one_alone(path):
     assert [a.tobytes() for a in loaded.averaged().parameters()] == [a.tobytes() for a in made.averaged().parameters()]
 
 
-def test_preprocessing_that_is_yet_to_be_fitted(path):
-    made = Trainer(net(), preprocessing=Standardizer())
+@pytest.mark.parametrize("setting", [Standardizer(), Standardizer("channel", channels=2), MinMaxScaler(0, 1)], ids=repr)
+def test_preprocessing_that_is_yet_to_be_fitted(path, setting):
+    made = Trainer(net(), preprocessing=setting)
     made.save(path)
     loaded = Trainer.load(path)
-    assert loaded.preprocessing.mean is None
+    assert not loaded.preprocessing.fitted
+    assert repr(loaded) == repr(made)
     loaded.fit(X, Y, epochs=1)
     made.fit(X, Y, epochs=1)
     assert bits(loaded) == bits(made)
+
+
+def test_a_file_of_before_names_the_axis_alone(path):
+    rewrite(path, {"to_be_fitted": "feature"})
+    assert repr(Trainer.load(path).preprocessing) == repr(Standardizer())
 
 
 def test_an_epoch_under_way_is_begun_anew_for_other_batches(path):
@@ -301,7 +310,9 @@ def test_the_helper_below_leaves_a_good_file_good(path):
     {"format": "fastnn-mlp"}, {"version": 2}, {"model": None}, {"optimizer": {"name": "lion"}}, {"optimizer": None},
     {"optimizer.beta1": 3}, {"optimizer.name": "sgd"}, {"schedule": {"name": "object"}}, {"schedule.patience": -1}, {"schedule": 3},
     {"schedule_state": [1]}, {"seed": -1}, {"steps": -1}, {"steps": 1.5}, {"epochs": "many"}, {"average": 2.0}, {"options": {}},
-    {"options.max_norm": 0}, {"preprocessing.mean": [0.0]}, {"to_be_fitted": "rows"}, {"epoch_under_way.updates": 9},
+    {"options.max_norm": 0}, {"preprocessing.mean": [0.0]}, {"to_be_fitted": "rows"}, {"to_be_fitted": 3},
+    {"to_be_fitted": {"kind": "min_max", "low": 1, "high": 0}}, {"to_be_fitted": {"kind": "min_max", "mean": 0}},
+    {"epoch_under_way.updates": 9},
     {"epoch_under_way.rows": "a"}, {"epoch_under_way": {"batch": 3}}, {"statistics": {"rows": 3, "more": 1}}, {"statistics": None},
     {"statistics.loss_sum": "a"},
 ], ids=str)

@@ -25,7 +25,7 @@ FLOORS = (
     {"ops", "reference", "arrays", "_config", "_threadpools"},
     {"backend"},
     {"init", "preprocessing", "losses", "optimizers", "schedules", "layers", "text", "model", "trainer", "callbacks", "history",
-     "io", "export", "averaging", "checkpoint", "divergence", "interrupts", "loop", "many"},
+     "io", "export", "averaging", "checkpoint", "divergence", "interrupts", "loop", "many", "fingerprint"},
     {"__init__", "__main__", "cli", "cli_train", "sklearn", "search", "ensemble", "gradcheck", "diagnostics", "second_order", "plots",
      "datasets", "data", "table", "tabular", "benchmark", "binned", "cli_search", "cli_diagnose", "cli_plot"},
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import MLP, Hinge
+from fastnn import MLP, Hinge, MinMaxScaler, Standardizer
 
 RNG = np.random.default_rng(41)
 X = RNG.normal(size=(8, 4)).astype(np.float32)
@@ -44,6 +44,21 @@ def test_round_trip(path, dtype, loss):
     assert read == metadata
     assert np.array_equal(MLP.load(str(path)).forward(X), made.forward(X))
     loaded.fit(X, X[:, :3].astype(dtype), loss="l2", epochs=1)
+
+
+SCALERS = [Standardizer(divide=False), Standardizer("channel", channels=2), MinMaxScaler(0, 1), MinMaxScaler(axis="global")]
+
+
+@pytest.mark.parametrize("scaler", SCALERS, ids=repr)
+def test_preprocessing_is_saved_with_the_net(path, scaler):
+    made = net()
+    made.preprocessing = scaler.fresh().fit(X)
+    made.save(path)
+    loaded = MLP.load(path)
+    assert repr(loaded.preprocessing) == repr(scaler)
+    assert np.array_equal(loaded.forward(X), made.forward(X))
+    with pytest.warns(fastnn.DataLeakWarning, match="100 % of the rows of 'test'"):
+        loaded.preprocessing.check(test=X)
 
 
 def test_safetensors_round_trip(tmp_path):
@@ -190,6 +205,8 @@ def test_the_helper_below_leaves_a_good_file_good(path):
     {"model.sizes": [4, 6, 3, 3]}, {"model.dtype": "float64"}, {"model.dtype": "object"}, {"model.activation": "gelu"},
     {"model.keep_prob": [0.5]}, {"model.seed": -1},
     {"preprocessing": 3}, {"preprocessing": {**SCALER, "mean": [0.0], "std": [1.0]}}, {"preprocessing": {**SCALER, "std": [0.0] * 4}},
+    {"preprocessing": {"kind": "other"}}, {"preprocessing": {**SCALER, "axis": "global", "mean": [0.0], "std": [1.0], "inputs": 2**31 - 1}},
+    {"preprocessing": {**SCALER, "seen": {"rows": 3}}}, {"preprocessing": {**SCALER, "divide": "yes"}},
     {"model.extra": 1}, {"loss": {"name": "mse"}}, {"loss": {"name": "hinge", "margin": -1}}, {"loss": 3}, {"metadata": [1]},
 ], ids=str)
 def test_headers_that_lie_are_answered(path, change):

@@ -7,7 +7,7 @@ import pytest
 from numeric import gradient, relative_error
 
 import fastnn
-from fastnn import MLP, Hinge, arrays, model
+from fastnn import MLP, Hinge, MinMaxScaler, Standardizer, Trainer, arrays, model
 from fastnn.backend import kernels
 
 RNG = np.random.default_rng(23)
@@ -241,6 +241,50 @@ def test_astype_and_deepcopy_are_independent():
         other.layers[0].weight[...] = 0
         assert made.layers[0].weight.all()
     assert made.astype("float64").layers[0].weight.dtype == np.float64
+
+
+SCALERS = [Standardizer(), Standardizer("global", divide=False), MinMaxScaler(0, 1)]
+
+
+@pytest.mark.parametrize("scaler", SCALERS, ids=repr)
+@pytest.mark.parametrize(("dtype", "rounding"), [("float64", 1e-12), ("float32", 2e-4)])
+def test_preprocessing_is_folded_into_the_first_layer(scaler, dtype, rounding):
+    x = X * [1, 20, 0.05, 3, 1] + [0, 100, 5, 0, 1]
+    made = net(dtype=dtype, keep_prob=(0.5, 1.0, 1.0))
+    made.loss, made.preprocessing = Hinge(2.0), scaler.fresh().fit(x)
+    before = [array.copy() for array in made.parameters()]
+    folded = made.fold_preprocessing()
+    assert folded.preprocessing is None
+    assert (repr(folded), folded.loss) == (repr(made), Hinge(2.0))
+    assert folded.forward(x) == pytest.approx(made.forward(x), abs=rounding * float(np.abs(made.forward(x)).max()))
+    assert all(np.array_equal(a, b) for a, b in zip(before, made.parameters()))
+    assert np.abs(folded.layers[0].weight - made.layers[0].weight).max() > 1e-3 or not getattr(scaler, "divide", True)
+    assert all(np.array_equal(a, b) and a is not b for a, b in zip(before[2:], folded.parameters()[2:]))
+
+
+def test_a_net_without_preprocessing_is_folded_into_a_copy():
+    made = net()
+    folded = made.fold_preprocessing()
+    assert all(np.array_equal(a, b) and a is not b for a, b in zip(made.parameters(), folded.parameters()))
+
+
+def test_a_trainer_goes_on_with_the_net_that_was_folded():
+    made, alone = net(), net()
+    trainers = [Trainer(each, preprocessing=Standardizer()) for each in (made, alone)]
+    trainers[0].epoch(X, LABELS)
+    made.fold_preprocessing()
+    trainers[0].epoch(X, LABELS)
+    for _ in range(2):
+        trainers[1].epoch(X, LABELS)
+    assert all(np.array_equal(a, b) for a, b in zip(made.parameters(), alone.parameters()))
+
+
+def test_folded_weights_that_overflow_are_answered():
+    made = MLP((1, 2))
+    made.layers[0].weight[...] = 1e3
+    made.preprocessing = Standardizer().fit([[0.0], [1e-36]])
+    with pytest.raises(ValueError, match=r"^fastnn\.MLP\.fold_preprocessing: argument 'self.dtype' must hold the folded weights"):
+        made.fold_preprocessing()
 
 
 @pytest.mark.parametrize(("call", "kind", "sentence"), [

@@ -457,7 +457,7 @@ FIT = {
     "clip norm": ((X, Y), {"clip_norm": "much"}, TypeError, "Trainer: argument 'clip_norm' must be a real number"),
     "max norm": ((X, Y), {"max_norm": math.inf}, ValueError, "Trainer: argument 'max_norm' must be finite and in range"),
     "average": ((X, Y), {"average": 0.9}, TypeError, r"Trainer: argument 'average' must be settings .*EMA\(0.999\)"),
-    "scaler": ((X, Y), {"preprocessing": True}, TypeError, "Trainer: argument 'preprocessing' must be a standardizer"),
+    "scaler": ((X, Y), {"preprocessing": True}, TypeError, "Trainer: argument 'preprocessing' must be a scaler"),
     "scaler width": ((X, Y), {"preprocessing": Standardizer().fit(X[:, :5])}, ValueError, "'preprocessing' must fit the net's inputs"),
     "loss": ((X, Y), {"loss": "mse"}, ValueError, "Trainer: argument 'loss' must name a loss"),
     "optimizer": ((X, Y), {"optimizer": "lion"}, ValueError, "Trainer: argument 'optimizer' must be an optimizer"),

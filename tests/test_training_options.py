@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import EMA, MLP, SGD, Adam, EarlyStopping, Every, Standardizer, Trainer
+from fastnn import EMA, MLP, SGD, Adam, EarlyStopping, Every, MinMaxScaler, Standardizer, Trainer
 
 RNG = np.random.default_rng(61)
 X = RNG.normal(size=(103, 6)).astype(np.float32)
@@ -152,15 +152,18 @@ def test_the_average_is_a_net_of_its_own(engine):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("x", [X * 9 + 4, RNG.integers(0, 255, (103, 6), dtype=np.uint8)], ids=["floats", "uint8"])
-def test_a_net_with_preprocessing_takes_raw_rows(engine, x, dtype, tmp_path):
+@pytest.mark.parametrize("make", [Standardizer, MinMaxScaler, lambda: Standardizer("channel", divide=False, channels=2)],
+                         ids=["standard", "min-max", "channels"])
+def test_a_net_with_preprocessing_takes_raw_rows(engine, x, dtype, make, tmp_path):
     raw, ready = net(dtype=dtype), net(dtype=dtype)
-    history = raw.fit(x, Y, epochs=3, batch_size=20, preprocessing=Standardizer(), validation_data=(x[:30], Y[:30]))
+    held = x[:30] + x.dtype.type(1)
+    history = raw.fit(x, Y, epochs=3, batch_size=20, preprocessing=make(), validation_data=(held, Y[:30]))
     scaler = raw.preprocessing
-    assert np.array_equal(scaler.mean, Standardizer().fit(x).mean)
-    mean, inverse = scaler.mean.astype(dtype), (1 / scaler.std).astype(dtype)
-    z = (x.astype(dtype) - mean) * inverse
+    assert np.array_equal(scaler.shift, make().fit(x).shift)
+    shift, inverse = scaler.shift.astype(dtype), (1 / scaler.spread).astype(dtype)
+    z, z_held = ((rows.astype(dtype) - shift) * inverse for rows in (x, held))
     assert z.dtype == dtype
-    assert without_time(ready.fit(z, Y, epochs=3, batch_size=20, validation_data=(z[:30], Y[:30]))) == without_time(history)
+    assert without_time(ready.fit(z, Y, epochs=3, batch_size=20, validation_data=(z_held, Y[:30]))) == without_time(history)
     assert [p.tobytes() for p in raw.parameters()] == [p.tobytes() for p in ready.parameters()]
     assert np.array_equal(raw.predict_proba(x), ready.predict_proba(z))
     assert raw.loss_and_gradients(x, Y)[0] == ready.loss_and_gradients(z, Y)[0]
@@ -171,14 +174,16 @@ def test_a_net_with_preprocessing_takes_raw_rows(engine, x, dtype, tmp_path):
 
 
 def test_statistics_are_of_the_first_rows_only(engine):
-    scaler = Standardizer()
-    trainer = Trainer(net(), preprocessing=scaler)
+    setting = Standardizer()
+    trainer = Trainer(net(), preprocessing=setting)
     with pytest.raises(ValueError, match=r"^fastnn.Trainer.step: argument 'preprocessing' must be fitted first"):
         trainer.step(X, Y)
     assert trainer.net.preprocessing is None
     trainer.epoch(X[:50], Y[:50])
+    scaler = trainer.preprocessing
     mean = scaler.mean.copy()
-    assert trainer.net.preprocessing is scaler
+    assert trainer.net.preprocessing is scaler is not setting
+    assert setting.mean is None
     trainer.fit(X, Y, epochs=1)
     trainer.step(X, Y)
     assert np.array_equal(scaler.mean, mean)
