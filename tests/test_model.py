@@ -269,7 +269,8 @@ def test_a_net_without_preprocessing_is_folded_into_a_copy():
 
 
 def test_a_trainer_goes_on_with_the_net_that_was_folded():
-    made, alone = net(), net()
+    made = net()
+    alone = copy.deepcopy(made)
     trainers = [Trainer(each, preprocessing=Standardizer()) for each in (made, alone)]
     trainers[0].epoch(X, LABELS)
     made.fold_preprocessing()
