@@ -79,18 +79,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from . import io, table, tabular
+    from . import table, tabular
 
     if arguments.out:
         table.check_writable(arguments.out, (".csv",))
-    net, metadata = io.load(arguments.net)
-    try:
-        features, target = tabular.from_metadata(metadata)
-    except ValueError as error:
-        raise ValueError(f"{arguments.net}: {error}") from None
+    net, features, target = tabular.load(arguments.net)
     classes = isinstance(target, tabular.Classes)
-    if net.sizes[-1] != target.outputs or hasattr(net.loss, "probabilities") != classes:
-        raise ValueError(f"{arguments.net}: the network does not fit the target '{target.name}' that is saved with it")
     scores = net.forward(features.encode(table.read(arguments.data)))
     predicted = target.decode(net.loss.predict(scores))
     columns: dict[str, Any] = {f"predicted {target.name}": predicted if classes else [f"{value:.8g}" for value in predicted]}

@@ -1,5 +1,5 @@
-"""Pictures of training (extra `plot`). Each function takes data that the rest of the library made, and returns a matplotlib `Figure`,
-which shows itself in a notebook; `path` also writes it there, in the format of the suffix. No global state of matplotlib is touched."""
+"""The one place that touches matplotlib (extra `plot`): a module with something to show draws it between `figure` and `finish`, and returns
+the `Figure`, which shows itself in a notebook. No global state of matplotlib is touched."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from . import io
+from .model import MLP
 from .preprocessing import Standardizer
 from .table import Table, number
 
@@ -276,6 +278,18 @@ def _fit_categories(table: Table, name: str, rows: np.ndarray, parts: list[Encod
     else:
         parts.append(Categories(name, tuple(values)))
         notes.append(f"{name}: text, one input for each of {_count(len(values), 'category', 'categories')}")
+
+
+def load(path: str) -> tuple[MLP, Features, Classes | Amount]:
+    """What `fastnn train --out` saved: the net, and how a table's columns become its inputs and targets."""
+    net, metadata = io.load(path)
+    try:
+        features, target = from_metadata(metadata)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if net.sizes[-1] != target.outputs or hasattr(net.loss, "probabilities") != isinstance(target, Classes):
+        raise ValueError(f"{path}: the network does not fit the target '{target.name}' that is saved with it")
+    return net, features, target
 
 
 def _encoder(state: dict[str, Any]) -> Encoder:
