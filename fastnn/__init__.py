@@ -16,7 +16,7 @@ from .many import fit_many
 from .model import MLP
 from .optimizers import SGD, AdaGrad, Adam, Momentum, RMSProp
 from .preprocessing import MinMaxScaler, Standardizer
-from .schedules import CosineDecay, ExponentialDecay, InverseTimeDecay, ReduceOnPlateau, StepDecay, Warmup
+from .schedules import CosineDecay, ExponentialDecay, InverseTimeDecay, ReduceOnPlateau, StepDecay, Warmup, plot_schedules
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ __all__ = [
     "linear_relu_forward",
     "load",
     "momentum_update",
+    "plot_schedules",
     "relu_backward",
     "relu_forward",
     "rmsprop_update",

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, datasets, io, table, tabular
+from . import backend, datasets, io, schedules, table, tabular
 from .callbacks import EarlyStopping
 from .model import MLP
 from .optimizers import OPTIMIZERS
-from .schedules import CosineDecay
 from .text import aligned
 from .trainer import Trainer
 
 SAVED = (".npz", ".safetensors")
 DIGITS_TEST = 297
+SCHEDULE_HELP = ("none, step:FACTOR:EVERY, exponential:RATE, inverse:RATE, cosine[:OVER[:FLOOR]], plateau[:FACTOR[:PATIENCE]], or "
+                 "warmup:STEPS[+SCHEDULE]; they count epochs, warmup counts steps, unless :step or :epoch follows (default cosine)")
 
 
 def hidden(text: str) -> tuple[int, ...]:
@@ -56,10 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-prob", type=float, help="probability that a hidden unit stays (default 0.8 for classes, 1 for amounts)")
     parser.add_argument("--epochs", type=count, default=40, help="at most so many passes over the training rows (default 40)")
     parser.add_argument("--batch-size", type=count, default=32, help="rows a step (default 32)")
-    parser.add_argument("--learning-rate", type=float, help="the rate before its cosine decay (default: the optimizer's)")
+    parser.add_argument("--learning-rate", type=float, help="the rate before its schedule (default: the optimizer's)")
+    parser.add_argument("--schedule", default="cosine", metavar="NAME:...", help=SCHEDULE_HELP)
     parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam")
     parser.add_argument("--seed", type=seed, default=0, help="fixes split, weights, dropout and order (default 0)")
     parser.add_argument("--out", metavar="FILE", help="save the network here, .npz or .safetensors")
+
+
+def schedule(arguments: argparse.Namespace) -> schedules.Schedule:
+    """What --schedule asks for, for a run of --epochs; the library's sentence for a text that is none."""
+    return schedules.parse(arguments.schedule, arguments.epochs)
 
 
 class LastEpoch:
@@ -81,16 +88,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Train as `arguments` say, print the table, save."""
     if arguments.out:
         table.check_writable(arguments.out, SAVED)
+    plan = schedule(arguments)
     data = _prepare(arguments)
     for note in data.notes:
         print(note)
     net, optimizer, loss = _build(arguments, data)
-    print(f"{net!r}\n{optimizer!r}", flush=True)
+    print(f"{net!r}\n{optimizer!r}\n{plan!r}", flush=True)
     last = LastEpoch()
     began = time.perf_counter()
     try:
         history = net.fit(
-            *data.train, loss=loss, optimizer=optimizer, schedule=CosineDecay(arguments.epochs), epochs=arguments.epochs,
+            *data.train, loss=loss, optimizer=optimizer, schedule=plan, epochs=arguments.epochs,
             batch_size=arguments.batch_size, validation_data=data.validation, early_stopping=EarlyStopping(max(10, arguments.epochs // 4)),
             callbacks=[last], progress=True, seed=arguments.seed,
         )

@@ -4,20 +4,27 @@ Time-based schedules are pure functions of time, `multiplier(t)`. With `unit="ep
 rate is constant within one; with `unit="step"` it is the number of finished steps. Both count from 0. A schedule never holds state:
 `ReduceOnPlateau` hands its state out (`start`, `observe`), and the trainer keeps it.
 
-The trainer asks for the rates of a whole epoch in advance: `rates(learning_rate, first_step=, steps=, epoch=, state=)`.
+The trainer asks for the rates of a whole epoch in advance: `rates(learning_rate, first_step=, steps=, epoch=, state=)`. `preview` gives
+those of a whole run before there is one, `plot_schedules` draws them, and `parse` reads a schedule as the command line writes it.
 """
 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import checks
+from . import checks, plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MAX = 2**53
+_UNITS = ("epoch", "step")
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,44 @@ class Schedule:
         """`learning_rate * multiplier` for steps `first_step .. first_step + steps - 1` of `epoch`; float64 `(steps,)`."""
         return learning_rate * self.multipliers(np.arange(first_step, first_step + steps), epoch, state)
 
-    def preview(self, learning_rate: float, epochs: int, steps_per_epoch: int) -> np.ndarray:
-        """The rate of every step of a run, float64 `(epochs * steps_per_epoch,)`; ValueError for one that depends on the run itself."""
+    def preview(self, epochs: int, *, steps_per_epoch: int = 1, learning_rate: float = 1.0, monitored: Sequence[float] | None = None,
+                path: str | os.PathLike[str] | None = None) -> np.ndarray:
+        """The rate of every step of a run of `epochs`, float64 `(epochs * steps_per_epoch,)`; with `path` also drawn there.
+
+        `learning_rate` is the base rate; 1 gives the factors. A schedule with a monitor (`ReduceOnPlateau`) needs `monitored`, an assumed
+        value of what it watches for every epoch but the last; ValueError without. `plot_schedules` draws several in one picture.
+        """
+        rates = self._preview("preview", epochs, steps_per_epoch, learning_rate, monitored)
+        if path is not None:
+            plot_schedules([self], epochs, steps_per_epoch=steps_per_epoch, learning_rate=learning_rate, monitored=monitored, path=path)
+        return rates
+
+    def _preview(self, function: str, epochs: int, steps_per_epoch: int, learning_rate: float, monitored: Any) -> np.ndarray:
+        epochs = checks.integer(function, "epochs", epochs, 0, _MAX)
+        steps = checks.integer(function, "steps_per_epoch", steps_per_epoch, 1, _MAX)
+        learning_rate = checks.number(function, "learning_rate", learning_rate, 0.0)
+        values: list[float] = []
         if self.monitor is not None:
-            raise checks.fail(ValueError, "preview", "schedule", "be a function of time", "a schedule without a monitor", repr(self))
-        return np.concatenate([np.zeros(0)] + [
-            self.rates(learning_rate, first_step=epoch * steps_per_epoch, steps=steps_per_epoch, epoch=epoch) for epoch in range(epochs)
-        ])
+            try:
+                seen = np.asarray(monitored, np.float64)
+            except (TypeError, ValueError):
+                seen = np.array(math.nan)
+            if seen.ndim != 1 or len(seen) < epochs - 1:
+                expected = f"at least {max(epochs - 1, 0)} values of {self.monitor}"
+                got = f"{len(seen)} values" if seen.ndim == 1 else "None" if monitored is None else type(monitored).__name__
+                raise checks.fail(ValueError, function, "monitored", f"say what {type(self).__name__} is to see", expected, got)
+            values = seen.tolist()
+        state, parts = self.start(), [np.zeros(0)]
+        for epoch in range(epochs):
+            parts.append(self.rates(learning_rate, first_step=epoch * steps, steps=steps, epoch=epoch, state=state))
+            if epoch < len(values):
+                state = self.observe(state, values[epoch])
+        return np.concatenate(parts)
+
+
+def _check_unit(schedule: Any) -> None:
+    if schedule.unit not in _UNITS:
+        raise checks.fail(ValueError, type(schedule).__name__, "unit", "name a clock", "'epoch' or 'step'", repr(schedule.unit))
 
 
 @dataclass(frozen=True)
@@ -67,8 +105,7 @@ class _Timed(Schedule):
     unit: str = "epoch"
 
     def __post_init__(self) -> None:
-        if self.unit not in ("epoch", "step"):
-            raise checks.fail(ValueError, type(self).__name__, "unit", "name a clock", "'epoch' or 'step'", repr(self.unit))
+        _check_unit(self)
 
     @property
     def by_epoch(self) -> bool:
@@ -105,7 +142,7 @@ class StepDecay(_Timed):
 
 @dataclass(frozen=True)
 class ExponentialDecay(_Timed):
-    """`exp(-rate * t)`."""
+    """`exp(-rate * t)` (CS231n notes, "Annealing the learning rate")."""
 
     rate: float
 
@@ -119,7 +156,7 @@ class ExponentialDecay(_Timed):
 
 @dataclass(frozen=True)
 class InverseTimeDecay(_Timed):
-    """`1 / (1 + rate * t)`."""
+    """`1 / (1 + rate * t)`, the 1/t decay of the CS231n notes."""
 
     rate: float
 
@@ -150,15 +187,19 @@ class CosineDecay(_Timed):
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
-    """`min(1, (t + 1) / steps)` with `t` in steps, times the multiplier of `then`.
+    """`min(1, (t + 1) / steps)` times the multiplier of `then` (Goyal et al. 2017 warm up so).
 
-    Both run on one clock from the first step: `then` is not put off until the warm-up ends, so the product has no jump.
+    `t` and `steps` are counted in steps, or with `unit="epoch"` in epochs, the rate then being constant within one. Both factors run from
+    the first step: `then` is not put off until the warm-up ends, so the product has no jump.
     """
 
     steps: int
     then: Schedule | None = None
+    _: KW_ONLY
+    unit: str = "step"
 
     def __post_init__(self) -> None:
+        _check_unit(self)
         object.__setattr__(self, "steps", checks.integer("Warmup", "steps", self.steps, 1, _MAX))
         if self.then is not None and not isinstance(self.then, Schedule):
             raise checks.fail(TypeError, "Warmup", "then", "be a schedule", "a schedule or None", repr(self.then))
@@ -170,7 +211,7 @@ class Warmup(Schedule):
 
     @property
     def by_epoch(self) -> bool:
-        return self._rest.by_epoch
+        return self.unit == "epoch" or self._rest.by_epoch
 
     @property
     def _rest(self) -> Schedule:
@@ -183,11 +224,12 @@ class Warmup(Schedule):
         return self._rest.observe(state, value)
 
     def multiplier(self, t: float) -> float:
-        """The warm-up alone at step `t`."""
+        """The warm-up alone at time `t`."""
         return min(1.0, (t + 1) / self.steps)
 
     def multipliers(self, steps: np.ndarray, epoch: int, state: Any) -> np.ndarray:
-        return np.minimum(1.0, (steps + 1) / self.steps) * self._rest.multipliers(steps, epoch, state)
+        time = steps if self.unit == "step" else np.full(len(steps), epoch)
+        return np.minimum(1.0, (time + 1) / self.steps) * self._rest.multipliers(steps, epoch, state)
 
 
 class PlateauState(NamedTuple):
@@ -202,7 +244,8 @@ class PlateauState(NamedTuple):
 class ReduceOnPlateau(Schedule):
     """Multiplies the rate by `factor` whenever `patience` epochs in a row bring the monitored loss no lower than `best - min_delta`.
 
-    `monitor` is `"val_loss"` or `"loss"`. A NaN is no improvement.
+    `monitor` is `"val_loss"` or `"loss"`, which are known once an epoch. A NaN is no improvement. The CS231n notes name the heuristic:
+    halve the rate when the validation error stops improving.
     """
 
     factor: float = 0.5
@@ -257,3 +300,82 @@ def from_config(config: dict[str, Any]) -> Schedule:
     """The schedule that `to_config` described."""
     values = {key: from_config(value) if isinstance(value, dict) else value for key, value in config.items() if key != "name"}
     return SCHEDULES[config["name"]](**values)
+
+
+def parse(text: str, epochs: int | None = None) -> Schedule:
+    """The schedule that `text` describes, as `fastnn train --schedule` takes it::
+
+        none                          the rate stays as it is
+        step:FACTOR:EVERY             StepDecay(FACTOR, EVERY)
+        exponential:RATE              ExponentialDecay(RATE)
+        inverse:RATE                  InverseTimeDecay(RATE)
+        cosine[:OVER[:FLOOR]]         CosineDecay(OVER, FLOOR); OVER is `epochs` where it is left out
+        plateau[:FACTOR[:PATIENCE]]   ReduceOnPlateau(FACTOR, PATIENCE)
+        warmup:STEPS                  Warmup(STEPS); with +SCHEDULE after it Warmup(STEPS, then=SCHEDULE)
+
+    `:step` or `:epoch` at the end of a part sets its clock (`exponential:0.001:step`, `warmup:3:epoch+cosine`); otherwise everything but
+    the warm-up counts epochs. ValueError / TypeError with one sentence for any other text, and for values that the schedule refuses.
+    """
+    if not isinstance(text, str):
+        raise checks.fail(TypeError, "schedules.parse", "text", "be a text", "such as 'step:0.5:5'", repr(text))
+    part, plus, rest = text.partition("+")
+    name, *numbers = (field.strip() for field in part.split(":"))
+    unit = {"unit": numbers.pop()} if numbers and numbers[-1] in _UNITS else {}
+    if name not in _GRAMMAR:
+        raise _wrong(text, "name a schedule", f"one of {', '.join(_GRAMMAR)}")
+    kind, form, required, types = _GRAMMAR[name]
+    if not required <= len(numbers) <= len(types) or (unit and "unit" not in (field.name for field in fields(kind))):
+        raise _wrong(text, f"have the form of '{name}'", form)
+    if plus and kind is not Warmup:
+        raise _wrong(text, "begin with a warm-up where it has a '+'", "warmup:STEPS+SCHEDULE")
+    try:
+        values: list[Any] = [convert(number) for convert, number in zip(types, numbers)]
+    except ValueError:
+        raise _wrong(text, f"have the form of '{name}'", form) from None
+    if kind is CosineDecay and not values:
+        if epochs is None or unit.get("unit") == "step":
+            raise _wrong(text, "say over how many steps or epochs the cosine falls", form)
+        values = [epochs]
+    return kind(*values, **({"then": parse(rest, epochs)} if plus else {}), **unit)
+
+
+def _wrong(text: str, requirement: str, expected: str) -> Exception:
+    return checks.fail(ValueError, "schedules.parse", "text", requirement, expected, repr(text))
+
+
+# Name: class, form, how many numbers it must have, and the types of those it may have.
+_GRAMMAR: dict[str, tuple[type[Any], str, int, tuple[type, ...]]] = {
+    "none": (Schedule, "none", 0, ()),
+    "step": (StepDecay, "step:FACTOR:EVERY such as step:0.5:5", 2, (float, int)),
+    "exponential": (ExponentialDecay, "exponential:RATE such as exponential:0.1", 1, (float,)),
+    "inverse": (InverseTimeDecay, "inverse:RATE such as inverse:0.1", 1, (float,)),
+    "cosine": (CosineDecay, "cosine, cosine:OVER or cosine:OVER:FLOOR such as cosine:20:0.01", 0, (int, float)),
+    "plateau": (ReduceOnPlateau, "plateau, plateau:FACTOR or plateau:FACTOR:PATIENCE such as plateau:0.5:5", 0, (float, int)),
+    "warmup": (Warmup, "warmup:STEPS or warmup:STEPS+SCHEDULE such as warmup:500+step:0.5:5", 1, (int,)),
+}
+
+
+def plot_schedules(schedules: Mapping[str, Schedule] | Sequence[Schedule], epochs: int, *, steps_per_epoch: int = 1,
+                   learning_rate: float = 1.0, monitored: Sequence[float] | None = None,
+                   path: str | os.PathLike[str] | None = None) -> Figure:
+    """The rates of `schedules` over a run in one picture (extra `plot`), also written to `path`; the arguments are those of `preview`.
+
+    The keys of a mapping are the names shown; without one a schedule is shown as the call that makes it. `monitored` goes to those with a
+    monitor. The figure's one axis may be set as any of matplotlib's, `figure.axes[0].set_yscale("log")`.
+    """
+    if not isinstance(schedules, (Mapping, list, tuple)) or not schedules:
+        expected = "a dict {name: schedule} or a list of schedules, at least one"
+        raise checks.fail(TypeError, "plot_schedules", "schedules", "be schedules", expected, repr(schedules))
+    named = schedules.items() if isinstance(schedules, Mapping) else [(repr(schedule), schedule) for schedule in schedules]
+    rates = {}
+    for name, schedule in named:
+        if not isinstance(schedule, Schedule):
+            raise checks.fail(TypeError, "plot_schedules", "schedules", "be schedules", "a schedule such as StepDecay()", repr(schedule))
+        rates[name] = schedule._preview("plot_schedules", epochs, steps_per_epoch, learning_rate, monitored)
+    figure = plots.figure("plot_schedules")
+    axis = figure.subplots()
+    for name, values in rates.items():
+        axis.step(np.arange(len(values)) / steps_per_epoch, values, where="post", label=name)
+    axis.set(xlabel="epoch", ylabel="learning rate")
+    axis.legend(fontsize="small")
+    return plots.finish(figure, path)

@@ -13,8 +13,9 @@ import threading
 import numpy as np
 import pytest
 
-from fastnn import MLP, CosineDecay, cli, cli_train, io, table, tabular
+from fastnn import MLP, CosineDecay, ReduceOnPlateau, StepDecay, Warmup, cli, cli_train, io, table, tabular
 from fastnn.datasets import load_digits
+from fastnn.schedules import Schedule
 
 QUICK = ["--keep-prob", "1", "--epochs", "12"]
 
@@ -150,6 +151,20 @@ def test_arguments_reach_the_network(capsys, tmp_path, monkeypatch):
     assert "classification of digit" in out
 
 
+def test_the_schedule_reaches_the_training(capsys, monkeypatch):
+    settings = {}
+    fit = MLP.fit
+    monkeypatch.setattr(MLP, "fit", lambda self, *data, **given: settings.update(given) or fit(self, *data, **given))
+    quick = ["train", "--hidden", "none", "--epochs", "2"]
+    for text, schedule in {"step:0.5:5": StepDecay(0.5, 5), "warmup:10+cosine": Warmup(10, CosineDecay(2)), "none": Schedule(),
+                           "plateau": ReduceOnPlateau()}.items():
+        status, out, _ = run(capsys, *quick, "--schedule", text)
+        assert (status, settings["schedule"]) == (0, schedule)
+        assert repr(schedule) in out.splitlines()
+    status, out, _ = run(capsys, "train", "--help")
+    assert "step:FACTOR:EVERY" in out
+
+
 def test_info_gradcheck_version_and_help(capsys):
     status, out, _ = run(capsys, "info")
     assert status == 0
@@ -206,6 +221,9 @@ def test_each_wrong_table_is_one_sentence(capsys, tmp_path, content, options, se
     (["train", "--seed", "-1"], "--seed"),
     (["train", "--keep-prob", "half"], "--keep-prob"),
     (["train", "--optimizer", "magic"], "--optimizer"),
+    (["train", "--schedule", "fast"], "argument 'text' must name a schedule (expected one of none, step, "),
+    (["train", "--schedule", "step:0.5"], "expected step:FACTOR:EVERY such as step:0.5:5, got 'step:0.5'"),
+    (["train", "--schedule", "step:0.5:0"], "StepDecay: argument 'every'"),
     (["train", "--target", "y"], "--target and --task are for a data file"),
     (["train", "--out", "net.pkl"], "must end in .npz or .safetensors"),
     (["train", "--out", "absent/net.npz"], "cannot be written"),
