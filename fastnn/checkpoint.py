@@ -45,7 +45,7 @@ def save(path: str | os.PathLike[str], trainer: Trainer) -> None:
     header = {
         "format": FORMAT, "version": VERSION, **io.describe(trainer.net), "optimizer": optimizers.to_config(trainer.optimizer),
         "schedule": schedules.to_config(trainer.schedule), "schedule_state": state, "seed": trainer.seed, "steps": trainer.steps,
-        "epochs": trainer.epochs, "average": None if trainer.average is None else trainer.average.decay,
+        "epochs": trainer.epochs, "average": _describe_average(trainer),
         "options": {name: getattr(trainer, name) for name in _OPTIONS},
         "to_be_fitted": {"kind": scaler.kind, **scaler.settings()} if scaler is not None and not scaler.fitted else None,
         "epoch_under_way": None if cut is None else {**cut._asdict(), "updates": trainer.steps - trainer._first_step},
@@ -85,7 +85,7 @@ def _restored(header: dict[str, Any], array: io.Reader, loss: Any, schedule: Sch
     trainer = Trainer(
         net, net.loss if loss is None else loss, optimizers.from_config(header["optimizer"]),
         schedules.from_config(header["schedule"]) if schedule is None else schedule, header["seed"],
-        average=None if header["average"] is None else EMA(header["average"]),
+        average=None if header["average"] is None else _average(header["average"]),
         preprocessing=None if header["to_be_fitted"] is None else unfitted(header["to_be_fitted"]),
         **{name: header["options"][name] for name in _OPTIONS},
     )
@@ -96,6 +96,8 @@ def _restored(header: dict[str, Any], array: io.Reader, loss: Any, schedule: Sch
         state = start._make(state) if hasattr(start, "_make") else tuple(state)
     trainer._schedule_state = state
     trainer.steps, trainer.epochs = _count(header, "steps"), _count(header, "epochs")
+    if trainer.average is not None:
+        trainer._unaveraged = trainer.steps - _count(header["average"], "updates")
     sums: dict[str, Any] = {name: float(value) for name, value in header["statistics"].items()}
     trainer._carried = Statistics(**{**sums, "rows": _count(header["statistics"], "rows")})
     if header["epoch_under_way"] is not None:
@@ -105,6 +107,18 @@ def _restored(header: dict[str, Any], array: io.Reader, loss: Any, schedule: Sch
         if not 0 <= trainer._first_step <= trainer.steps:
             raise ValueError("its epoch under way has more updates than the run")
     return trainer
+
+
+def _describe_average(trainer: Trainer) -> dict[str, Any] | None:
+    if trainer.average is None:
+        return None
+    return {"decay": trainer.average.decay, "updates": trainer.steps - trainer._unaveraged}
+
+
+def _average(header: Any) -> EMA:
+    if not isinstance(header, dict):
+        raise ValueError("its running average began as the initial weights, which averages no longer do; train anew to have one")
+    return EMA(header["decay"])
 
 
 def _count(values: dict[str, Any], name: str) -> int:

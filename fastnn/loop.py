@@ -10,7 +10,7 @@ The compiled engine has the same constructor, methods and effects; the trainer c
 4. the optimizer's kernel on every parameter; what it changes in the weights, by their norm, is the update ratio;
 5. max-norm: a column of a weight matrix with `norm = sqrt(sum of squares, rows added in order) > max_norm` becomes
    `column * (max_norm / norm)` (Srivastava et al. 2014);
-6. the running average: `average += (1 - decay) * (param - average)`.
+6. the sum behind the running average, which began as zeros: `average += (1 - decay) * (param - average)` (`fastnn.averaging.EMA`).
 
 Every operation rounds in the net's dtype unless said otherwise, scalars once; subnormal numbers count as zero, see `fastnn.reference`.
 

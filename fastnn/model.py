@@ -39,8 +39,9 @@ class MLP:
     float64. `seed` fixes weights, dropout and the order of the samples; None draws one, kept as `net.seed`.
 
     Attributes: `layers` (each with `weight (i, o)` and `bias (o,)`), `loss` (what `predict` reads the scores with, set by training),
-    `preprocessing` (None, or a fitted scaler that every input goes through first, set by training), and the arguments. Raises
-    ValueError / TypeError with the library's sentence for bad arguments.
+    `preprocessing` (None, or a fitted scaler that every input goes through first, set by training), `averaged` (None, or the net of the
+    running average that the latest `fit(..., average=EMA())` kept; it is not saved with this net but by itself, `net.averaged.save`), and
+    the arguments. Raises ValueError / TypeError with the library's sentence for bad arguments.
     """
 
     layers: tuple[Layer, ...]
@@ -85,6 +86,7 @@ class MLP:
         self.seed = int.from_bytes(os.urandom(8)) if seed is None else checks.integer("MLP", "seed", seed, 0, _MAX_SEED)
         self.loss: Any = losses.SoftmaxCrossEntropy()
         self.preprocessing: Scaler | None = None
+        self.averaged: MLP | None = None
 
     def _assemble(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         last = len(self.sizes) - 2
@@ -206,16 +208,21 @@ class MLP:
             max_norm: float | None = None, average: EMA | None = None, preprocessing: Scaler | None = None) -> History:
         """Train by a fresh `Trainer` and return the history; see `Trainer` and `Trainer.fit` for the arguments.
 
-        With `average` the net ends with its own weights, as without; callbacks reach the average by `trainer.averaged()`, and who wants
-        it at the end makes the `Trainer` and keeps it.
+        With `average` the net ends with its own weights, as without, and `net.averaged` is a net with their running average, also after
+        Ctrl-C; without, `net.averaged` is None. It averages all updates of the fit: `restore_best` and the like do not change it.
+        Callbacks reach it by `trainer.averaged()`.
         """
         from .trainer import Trainer
 
         trainer = Trainer(self, loss, optimizer, schedule, seed, clip_value=clip_value, clip_norm=clip_norm, max_norm=max_norm,
                           average=average, preprocessing=preprocessing)
-        return trainer.fit(x, y, epochs=epochs, batch_size=batch_size, validation_data=validation_data, early_stopping=early_stopping,
-                           callbacks=callbacks, progress=progress, sample_weight=sample_weight, class_weight=class_weight,
-                           shuffle=shuffle, accumulate=accumulate, time_limit=time_limit)
+        try:
+            return trainer.fit(x, y, epochs=epochs, batch_size=batch_size, validation_data=validation_data, early_stopping=early_stopping,
+                               callbacks=callbacks, progress=progress, sample_weight=sample_weight, class_weight=class_weight,
+                               shuffle=shuffle, accumulate=accumulate, time_limit=time_limit)
+        finally:
+            if trainer.steps > 0:
+                self.averaged = None if average is None else trainer.averaged()
 
     def save(self, path: str | os.PathLike[str], metadata: dict[str, Any] | None = None) -> None:
         """`fastnn.io.save`: the net and JSON-able `metadata` into a `.npz` or `.safetensors` file."""

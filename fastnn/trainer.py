@@ -69,7 +69,7 @@ class Trainer:
     * `clip_value`: every element of a gradient is cut to `-clip_value .. clip_value`, after that;
     * `max_norm`: the incoming weights of every unit are scaled down to this norm after an update (Srivastava et al. 2014).
 
-    `average=EMA(0.999)` keeps a running average of the weights beside them, which `averaged()` returns as a net.
+    `average=EMA(0.999)` keeps a running average of the weights after every update beside them, which `averaged()` returns as a net.
     `preprocessing=Standardizer()` (or `MinMaxScaler()`) becomes `net.preprocessing`: the net takes raw rows from then on. One that is not
     fitted is a setting: the trainer fits one of its own like it on the rows of the first `fit` or `epoch`, so that it may be given to any
     number of trainers. One that is fitted is used as it is.
@@ -113,13 +113,14 @@ class Trainer:
         self.history = History()
         self._schedule_state = self.schedule.start()
         self._state = [self.optimizer.state(param) for param in net.parameters()]
-        self._averages = [param.copy() for param in net.parameters()] if average is not None else []
+        self._averages = [np.zeros_like(param) for param in net.parameters()] if average is not None else []
         self._engine: Any = None
         self._engine_shift: np.ndarray | None = None  # of the preprocessing it was made with
         self._carried = Statistics()  # for the engine to begin with
         self._steps = 0  # before the engine's latest run
         self._cut: Cut | None = None  # of the epoch under way
         self._first_step = 0  # of that epoch
+        self._unaveraged = 0  # of `steps`
         self._ahead: Scalars | None = None
 
     def __repr__(self) -> str:
@@ -136,6 +137,7 @@ class Trainer:
     @steps.setter
     def steps(self, value: int) -> None:
         self._cut = None
+        self._unaveraged += value - self.steps
         self._steps = value
         if self._engine is not None:
             self._engine.done = 0
@@ -208,12 +210,14 @@ class Trainer:
             self._schedule_state = self.schedule.observe(self._schedule_state, record[self.schedule.monitor])
 
     def averaged(self) -> MLP:
-        """A copy of the net with the running average of its weights; ValueError without `average`."""
+        """A copy of the net with the running average of its weights, its own weights before any update; ValueError without `average`."""
         if self.average is None:
             raise checks.fail(ValueError, "Trainer.averaged", "self", "keep an average", "Trainer(..., average=EMA(0.999))", "none")
         copy = self.net.astype(self.net.dtype)
-        for array, average in zip(copy.parameters(), self._averages):
-            array[...] = average
+        share = self.average.share(self.steps - self._unaveraged)
+        if share > 0.0:
+            for array, average in zip(copy.parameters(), self._averages):
+                np.divide(average, share, out=array, casting="same_kind", dtype=np.float64)
         return copy
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:

@@ -309,7 +309,8 @@ def test_the_helper_below_leaves_a_good_file_good(path):
 @pytest.mark.parametrize("change", [
     {"format": "fastnn-mlp"}, {"version": 2}, {"model": None}, {"optimizer": {"name": "lion"}}, {"optimizer": None},
     {"optimizer.beta1": 3}, {"optimizer.name": "sgd"}, {"schedule": {"name": "object"}}, {"schedule.patience": -1}, {"schedule": 3},
-    {"schedule_state": [1]}, {"seed": -1}, {"steps": -1}, {"steps": 1.5}, {"epochs": "many"}, {"average": 2.0}, {"options": {}},
+    {"schedule_state": [1]}, {"seed": -1}, {"steps": -1}, {"steps": 1.5}, {"epochs": "many"}, {"average": 2.0}, {"average.decay": 2.0},
+    {"average": {"decay": 0.5}}, {"average.updates": -1}, {"average.updates": 1.5}, {"options": {}},
     {"options.max_norm": 0}, {"preprocessing.mean": [0.0]}, {"to_be_fitted": "rows"}, {"to_be_fitted": 3},
     {"to_be_fitted": {"kind": "min_max", "low": 1, "high": 0}}, {"to_be_fitted": {"kind": "min_max", "mean": 0}},
     {"epoch_under_way.updates": 9},
@@ -342,6 +343,19 @@ def test_nets_and_checkpoints_are_told_apart(path):
         MLP.load(path)
     made.net.save(path)
     fails(path, "its header says format 'fastnn-mlp'")
+
+
+def test_an_average_that_began_as_the_initial_weights_is_answered(path):
+    rewrite(path, {"average": 0.5})
+    fails(path, "its running average began as the initial weights")
+
+
+def test_how_many_updates_were_averaged_is_kept(path):
+    made = Trainer(net(), average=EMA(0.75))
+    made.steps = 20
+    made.fit(X, Y, epochs=1, batch_size=20)
+    made.save(path)
+    assert [a.tobytes() for a in Trainer.load(path).averaged().parameters()] == [a.tobytes() for a in made.averaged().parameters()]
 
 
 def test_a_missing_file_and_another_suffix_are_answered(tmp_path):

@@ -125,17 +125,20 @@ def test_biases_decay_when_asked(engine):
 
 def test_the_average_is_a_net_of_its_own(engine):
     trainer = Trainer(net(), average=EMA(0.75), preprocessing=Standardizer())
-    expected = [p.astype(np.float64) for p in trainer.net.parameters()]
+    sums, updates = [np.zeros(p.shape) for p in trainer.net.parameters()], 0
     assert [p.tobytes() for p in trainer.averaged().parameters()] == [p.tobytes() for p in trainer.net.parameters()]
 
     def follow(trainer, record):
-        for average, param in zip(expected, trainer.net.parameters()):
-            average += 0.25 * (param - average)
+        nonlocal updates
+        updates += 1
+        for total, param in zip(sums, trainer.net.parameters()):
+            total[...] = 0.75 * total + 0.25 * param
+        for average, total in zip(trainer.averaged().parameters(), sums):
+            assert average == pytest.approx(total / (1 - 0.75**updates), abs=1e-6)
 
     trainer.fit(X, Y, epochs=2, batch_size=20, callbacks=[Every(1, follow)])
+    assert updates == 12
     averaged = trainer.averaged()
-    for a, b in zip(averaged.parameters(), expected):
-        assert a == pytest.approx(b, abs=1e-5)
     assert averaged.preprocessing is trainer.net.preprocessing
     assert averaged.loss == trainer.loss
     averaged.layers[0].weight[...] = 0
@@ -145,6 +148,54 @@ def test_the_average_is_a_net_of_its_own(engine):
     assert [p.tobytes() for p in plain.net.parameters()] == [p.tobytes() for p in trainer.net.parameters()]
     with pytest.raises(ValueError, match=r"^fastnn.Trainer.averaged: argument 'self' must keep an average"):
         plain.averaged()
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.999, 1 - 1e-9])
+def test_the_average_of_one_update_is_what_it_left(engine, decay):
+    trainer = Trainer(net(dtype="float64"), optimizer=SGD(0.5), average=EMA(decay))
+    trainer.step(X, Y)
+    for average, param in zip(trainer.averaged().parameters(), trainer.net.parameters()):
+        assert average == pytest.approx(param, rel=1e-14)
+
+
+def test_the_share_of_the_sum():
+    assert [EMA(0.5).share(updates) for updates in (0, 1, 2, 3)] == pytest.approx([0.0, 0.5, 0.75, 0.875], rel=1e-15)
+    assert EMA(1 - 2.0**-40).share(3) == pytest.approx(3 * 2.0**-40, rel=1e-11)
+    assert EMA(1e-300).share(1) == 1.0
+
+
+def test_steps_that_are_set_are_not_averaged(engine):
+    one, other = (Trainer(net(keep_prob=1.0), optimizer=SGD(0.1), average=EMA(0.9)) for _ in range(2))
+    other.steps = 1000
+    assert np.array_equal(other.averaged().layers[0].weight, other.net.layers[0].weight)
+    for trainer in (one, other):
+        for _ in range(3):
+            trainer.step(X, Y)
+    assert [p.tobytes() for p in one.averaged().parameters()] == [p.tobytes() for p in other.averaged().parameters()]
+
+
+def test_fit_leaves_the_average_at_the_net(engine):
+    made, trainer = net(), Trainer(net(), average=EMA(0.9))
+    assert made.averaged is None
+    made.fit(X, Y, epochs=2, batch_size=20, average=EMA(0.9))
+    trainer.fit(X, Y, epochs=2, batch_size=20)
+    assert [p.tobytes() for p in made.averaged.parameters()] == [p.tobytes() for p in trainer.averaged().parameters()]
+    assert [p.tobytes() for p in made.parameters()] == [p.tobytes() for p in trainer.net.parameters()]
+    kept = made.averaged
+    with pytest.raises(ValueError, match="'epochs'"):
+        made.fit(X, Y, epochs=0)
+    assert made.averaged is kept
+
+    def stop(trainer, record):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(X, Y, epochs=1, batch_size=20, average=EMA(0.9), callbacks=[Every(2, stop)])
+    assert made.averaged is not None
+    assert made.averaged is not kept
+    assert made.astype("float64").averaged is None
+    made.fit(X, Y, epochs=1)
+    assert made.averaged is None
 
 
 # --- preprocessing -------------------------------------------------------------------------------------------------------------------
