@@ -16,6 +16,7 @@ from .many import fit_many
 from .model import MLP
 from .optimizers import SGD, AdaGrad, Adam, Momentum, RMSProp
 from .preprocessing import MinMaxScaler, Standardizer
+from .range_test import RangeReport, learning_rate_range_test
 from .schedules import CosineDecay, ExponentialDecay, InverseTimeDecay, ReduceOnPlateau, StepDecay, Warmup, plot_schedules
 from .trainer import Trainer
 
@@ -66,6 +67,7 @@ __all__ = [
     "MinMaxScaler",
     "Momentum",
     "RMSProp",
+    "RangeReport",
     "ReduceOnPlateau",
     "SoftmaxCrossEntropy",
     "Standardizer",
@@ -83,6 +85,7 @@ __all__ = [
     "l2_loss",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "learning_rate_range_test",
     "linear_backward",
     "linear_forward",
     "linear_relu_backward",
