@@ -18,6 +18,7 @@ from .optimizers import SGD, AdaGrad, Adam, Momentum, RMSProp
 from .preprocessing import MinMaxScaler, Standardizer
 from .range_test import RangeReport, learning_rate_range_test
 from .schedules import CosineDecay, ExponentialDecay, InverseTimeDecay, ReduceOnPlateau, StepDecay, Warmup, plot_schedules
+from .space import Choice, IntUniform, LogUniform, Uniform
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "Adam",
+    "Choice",
     "CosineDecay",
     "DataLeakWarning",
     "EarlyStopping",
@@ -63,7 +65,9 @@ __all__ = [
     "GradientReport",
     "Hinge",
     "History",
+    "IntUniform",
     "InverseTimeDecay",
+    "LogUniform",
     "MinMaxScaler",
     "Momentum",
     "RMSProp",
@@ -73,6 +77,7 @@ __all__ = [
     "Standardizer",
     "StepDecay",
     "Trainer",
+    "Uniform",
     "Warmup",
     "adagrad_update",
     "adam_update",
