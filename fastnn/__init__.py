@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from . import backend as _backend
 from .averaging import EMA
 from .callbacks import EarlyStopping, Every
+from .diagnostics import Diagnosis, diagnose
 from .fingerprint import DataLeakWarning
 from .gradcheck import GradientReport, gradient_check
 from .history import History
@@ -59,6 +60,7 @@ __all__ = [
     "Choice",
     "CosineDecay",
     "DataLeakWarning",
+    "Diagnosis",
     "EarlyStopping",
     "Every",
     "ExponentialDecay",
@@ -81,6 +83,7 @@ __all__ = [
     "Warmup",
     "adagrad_update",
     "adam_update",
+    "diagnose",
     "dropout_backward",
     "dropout_forward",
     "fit_many",

@@ -2,7 +2,8 @@
 
 With `w (i, o)` and inputs of unit variance, `Var(x @ w) = i * Var(w)` a unit, so `Var(w) = 1 / i` keeps the variance through a linear
 layer (CS231n notes, "Setting up the data and the model"; LeCun et al. 1998). ReLU halves the second moment, hence `2 / i` (He et al.
-2015); `2 / (i + o)` is the compromise between the forward and the backward pass (Glorot and Bengio 2010).
+2015); `2 / (i + o)` is the compromise between the forward and the backward pass (Glorot and Bengio 2010). `Normal(std)` pays no heed to
+the shape, which is what those replace: through many layers its activations die out or saturate.
 The normals are not truncated; the uniforms span `+- sqrt(3 Var)`. Biases start at 0.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,20 @@ def _uniform(variance: Callable[[int, int], float]) -> Initializer:
         return rng.uniform(-limit, limit, shape)
 
     return draw
+
+
+@dataclass(frozen=True)
+class Normal:
+    """`std * standard normal` whatever the shape, an `init=` for `MLP`: `Normal(0.01)` are the notes' "small random numbers"."""
+
+    std: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "std", checks.number("init.Normal", "std", self.std, 0.0))
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+        """Weights `shape`, float64."""
+        return rng.standard_normal(shape) * self.std
 
 
 INITIALIZERS: dict[str, Initializer] = {

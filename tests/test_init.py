@@ -86,3 +86,17 @@ def test_a_callable_gets_generator_and_shape_and_its_result_is_copied():
 def test_bad_initialisers_are_answered(bad, kind, sentence):
     with pytest.raises(kind, match=rf"^fastnn\.MLP: {sentence}" if kind is TypeError else sentence):
         init.make(bad, np.random.default_rng(0), (2, 3), "float32")
+
+
+def test_small_random_numbers_of_a_chosen_deviation():
+    w = init.make(init.Normal(0.01), np.random.default_rng(7), (INPUTS, OUTPUTS), "float64")
+    assert abs(w.var() / 1e-4 - 1) < 5 * math.sqrt(2 / w.size)
+    np.testing.assert_allclose(w, draw("lecun_normal") * math.sqrt(INPUTS) * 0.01, rtol=1e-12)
+    assert repr(init.Normal(0.01)) == "Normal(std=0.01)"
+    assert not init.make(init.Normal(0), np.random.default_rng(7), (3, 2), "float32").any()
+
+
+@pytest.mark.parametrize("std", [-1.0, math.nan, math.inf])
+def test_a_deviation_is_a_number(std):
+    with pytest.raises(ValueError, match=r"fastnn\.init\.Normal: argument 'std' must be finite and in range"):
+        init.Normal(std)
