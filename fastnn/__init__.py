@@ -8,6 +8,7 @@ from . import backend as _backend
 from .averaging import EMA
 from .callbacks import EarlyStopping, Every
 from .diagnostics import Diagnosis, diagnose
+from .ensemble import Ensemble, EnsembleReport
 from .fingerprint import DataLeakWarning
 from .gradcheck import GradientReport, gradient_check
 from .history import History
@@ -20,6 +21,7 @@ from .preprocessing import MinMaxScaler, Standardizer
 from .range_test import RangeReport, learning_rate_range_test
 from .schedules import CosineDecay, ExponentialDecay, InverseTimeDecay, ReduceOnPlateau, StepDecay, Warmup, plot_schedules
 from .space import Choice, IntUniform, LogUniform, Uniform
+from .snapshots import Snapshots
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ __all__ = [
     "DataLeakWarning",
     "Diagnosis",
     "EarlyStopping",
+    "Ensemble",
+    "EnsembleReport",
     "Every",
     "ExponentialDecay",
     "GradientReport",
@@ -75,6 +79,7 @@ __all__ = [
     "RMSProp",
     "RangeReport",
     "ReduceOnPlateau",
+    "Snapshots",
     "SoftmaxCrossEntropy",
     "Standardizer",
     "StepDecay",

@@ -25,6 +25,7 @@ from .model import MLP
 
 FORMAT = "fastnn-mlp"
 VERSION = 1
+READERS = {FORMAT: "fastnn.load", "fastnn-trainer": "fastnn.Trainer.load", "fastnn-ensemble": "fastnn.Ensemble.load"}
 _MAX_HEADER = 2**24  # bytes
 _NPY_SLACK = 2**12  # bytes an .npy header may take
 
@@ -36,19 +37,8 @@ def save(path: str | os.PathLike[str], net: MLP, metadata: dict[str, Any] | None
     user's own is not saved; `net.loss` of the loaded net is None then. ValueError for another suffix, TypeError for metadata that JSON
     cannot hold.
     """
-    suffix = _suffix("save", path)
     header = {"format": FORMAT, "version": VERSION, **describe(net), "metadata": metadata or {}}
-    try:
-        text = json.dumps(header)
-    except (TypeError, ValueError) as error:
-        expected = "dicts, lists, strings, numbers, bools, None"
-        raise checks.fail(TypeError, "save", "metadata", "be JSON-able", expected, str(error)) from None
-    arrays = {name: little_endian(array) for name, array in zip(names(len(net.layers)), net.parameters())}
-    if suffix == ".npz":
-        content = pack_npz(text, arrays)
-    else:
-        content = _safetensors("save").numpy.save(arrays, metadata={"fastnn": text})
-    write_atomically(path, content)
+    write("save", path, header, dict(zip(names(len(net.layers)), net.parameters())))
 
 
 def load(path: str | os.PathLike[str]) -> tuple[MLP, dict[str, Any]]:
@@ -57,14 +47,31 @@ def load(path: str | os.PathLike[str]) -> tuple[MLP, dict[str, Any]]:
     FileNotFoundError for a missing file, ValueError with one sentence for anything that is not a complete file of this format. No array
     is read before its size is known to be that of the net the header describes.
     """
-    read = read_npz if _suffix("load", path) == ".npz" else _read_safetensors
-    with refusing("load", path, FORMAT, VERSION), read(path) as (text, array):
-        header = parse(text, FORMAT, VERSION)
+    with reading("load", path, FORMAT, VERSION) as (header, array):
         net = build(header, array)
         if not isinstance(header["metadata"], dict):
             raise ValueError("its metadata is not a JSON object")
         return net, header["metadata"]
     raise AssertionError("refusing hides no exception")
+
+
+def write(function: str, path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write `header`, whose `metadata` is the caller's, and `arrays` in the format that the suffix of `path` names, atomically."""
+    suffix = _suffix(function, path)
+    try:
+        text = json.dumps(header)
+    except (TypeError, ValueError) as error:
+        expected = "dicts, lists, strings, numbers, bools, None"
+        raise checks.fail(TypeError, function, "metadata", "be JSON-able", expected, str(error)) from None
+    if len(text) > _MAX_HEADER:  # json.dumps writes ASCII
+        got = f"{len(text)} bytes of settings, statistics and metadata"
+        raise checks.fail(ValueError, function, "metadata", "fit a header", f"at most {_MAX_HEADER} bytes", got)
+    arrays = {name: little_endian(array) for name, array in arrays.items()}
+    if suffix == ".npz":
+        content = pack_npz(text, arrays)
+    else:
+        content = _safetensors(function).numpy.save(arrays, metadata={"fastnn": text})
+    write_atomically(path, content)
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -135,11 +142,32 @@ def refusing(function: str, path: str | os.PathLike[str], format: str, version: 
         raise checks.fail(ValueError, function, "path", "name a complete file written by save", expected, got) from error
 
 
+@contextlib.contextmanager
+def reading(function: str, path: str | os.PathLike[str], format: str, version: int) -> Iterator[tuple[dict[str, Any], Reader]]:
+    """The header and a reader of the arrays of a file that `write` wrote; `refusing` answers for what goes wrong in the block."""
+    read = read_npz if _suffix(function, path) == ".npz" else _read_safetensors
+    with refusing(function, path, format, version), read(path) as (text, array):
+        yield parse(text, format, version), array
+
+
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """What the header of a file says it is; None where it has none."""
+    try:
+        with (read_npz if Path(path).suffix == ".npz" else _read_safetensors)(path) as (text, _):
+            return json.loads(text)["format"]
+    except ImportError:
+        raise
+    except Exception:  # whoever reads it next says what is wrong
+        return None
+
+
 def parse(text: str, format: str, version: int) -> dict[str, Any]:
     """The header; ValueError for one of another format."""
     header = json.loads(text)
     if header["format"] != format or header["version"] != version:
-        raise ValueError(f"its header says format {header['format']!r}, version {header['version']!r}")
+        reader = READERS.get(header["format"]) if header["format"] != format else None
+        hint = f", which {reader} reads" if reader else ""
+        raise ValueError(f"its header says format {header['format']!r}, version {header['version']!r}{hint}")
     return header
 
 

@@ -22,7 +22,8 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
              optimizer: str | optimizers.Optimizer | Sequence[str | optimizers.Optimizer] = "adam",
              schedule: Schedule | Sequence[Schedule | None] | None = None, epochs: int = 20, batch_size: int = 128,
              rows: Sequence[Any] | None = None, validation_data: tuple[Any, Any] | None = None, sample_weight: Any = None,
-             class_weight: Any = None, shuffle: bool = True, time_limit: float | None = None, progress: bool = False) -> list[History]:
+             class_weight: Any = None, shuffle: bool = True, time_limit: float | None = None, progress: bool = False,
+             callbacks: Sequence[Callable[[list[Trainer]], Any]] = ()) -> list[History]:
     """Train every network for `epochs` epochs, in place, and return their histories.
 
     Each member ends with the bits that `Trainer(network, ...).fit(x[rows[k]], y[rows[k]], ...)` alone would have given it; the members
@@ -31,17 +32,21 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
 
     `networks` have the same inputs, outputs and dtype; their seeds, keep probabilities and hidden layers are their own. `optimizer` and
     `schedule` are one for all or a sequence with one each. Instead of a network a prepared `Trainer` may be given, which brings its own
-    loss, optimizer, schedule and limits. `rows[k]` are the row numbers member `k` learns from (default: all). The other arguments are
-    those of `Trainer.fit`.
+    loss, optimizer, schedule and limits. `rows[k]` are the row numbers member `k` learns from (default: all). After every epoch that a
+    member completed each `callback(trainers)` is called with all members' trainers, whose `history[-1]` is the newest record; True ends
+    the training. The other arguments are those of `Trainer.fit`.
 
     A member whose loss or gradients stop being finite keeps the weights of its last update and drops out; the others go on. What ended a
-    member's training is its `history.stopped`: `"epochs"`, `"time_limit"` or `"diverged"`.
+    member's training is its `history.stopped`: `"epochs"`, `"time_limit"`, `"callback"` or `"diverged"`.
 
     Errors: the library's sentences before anything is trained; KeyboardInterrupt when every member has completed the update under way.
     """
     function = "fit_many"
     epochs = checks.integer(function, "epochs", epochs, 1, 2**53)
     deadline = math.inf if time_limit is None else checks.number(function, "time_limit", time_limit, 0.0) + time.monotonic()
+    for callback in callbacks:
+        if not callable(callback):
+            raise checks.fail(TypeError, function, "callbacks", "be callables", "callback(trainers)", repr(callback))
     trainers = _trainers(function, networks, loss, optimizer, schedule)
     data = trainers[0]._samples(function, x, y, sample_weight, class_weight)
     own_rows = _rows(function, rows, data, trainers)
@@ -54,10 +59,13 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
         for _ in range(epochs):
             active = [member for member in members if member.history.stopped is None]
             _epoch(active, deadline)
-            for member in active:
-                member.conclude(validation_data)
+            concluded = [member for member in active if member.conclude(validation_data)]
             if display is not None and active and len(active[0].history):
                 display(active[0].trainer, active[0].history[-1])
+            if concluded and True in [callback(trainers) is True for callback in callbacks]:
+                for member in members:
+                    member.history.stopped = member.history.stopped or "callback"
+                break
     finally:
         if isinstance(display, Progress):
             display.finish()
@@ -125,15 +133,16 @@ class _Member:
         """Whether the epoch has more updates to make."""
         return self.history.stopped is None and not self.trainer._complete(self.cut)
 
-    def conclude(self, validation: tuple[Any, Any] | None) -> None:
+    def conclude(self, validation: tuple[Any, Any] | None) -> bool:
         """Record the epoch, if it is complete."""
         trainer = self.trainer
         if not trainer._complete(self.cut):
-            return
+            return False
         record = trainer._record(self.began, {} if validation is None else trainer.evaluate(*validation))
         trainer.end_epoch()
         self.history.records.append(record)
         trainer.observe(record)
+        return True
 
 
 def _epoch(members: list[_Member], deadline: float) -> None:

@@ -101,6 +101,21 @@ def test_time_limit():
     assert [history.stopped for history in histories] == ["time_limit"] * 2
 
 
+def test_callbacks_come_after_epochs_that_a_member_completed():
+    seen = []
+    members = [Trainer(net, optimizer=Momentum(rate)) for net, rate in zip(nets(3), (1e30, 1e-3, 1e-3))]
+    histories = fit_many(members, X * 1e3, Y, epochs=3, callbacks=[lambda trainers: seen.append([len(t.history) for t in trainers])])
+    assert seen[-1][1:] == [3, 3]
+    assert [each[1] for each in seen] == [1, 2, 3]
+    assert histories[0].stopped == "diverged"
+    seen.clear()
+    histories = fit_many(nets(2), X, Y, epochs=3, time_limit=0.0, callbacks=[seen.append])
+    assert seen == []
+    assert [history.stopped for history in histories] == ["time_limit"] * 2
+    with pytest.raises(TypeError, match=r"^fastnn.fit_many: argument 'callbacks' must be callables"):
+        fit_many(nets(2), X, Y, callbacks=[3])
+
+
 def test_interrupt_leaves_completed_updates():
     trainers = [Trainer(net) for net in nets(3)]
     timer = threading.Timer(0.15, signal.raise_signal, (signal.SIGINT,))
