@@ -20,8 +20,8 @@ from .optimizers import SGD, AdaGrad, Adam, Momentum, RMSProp
 from .preprocessing import MinMaxScaler, Standardizer
 from .range_test import RangeReport, learning_rate_range_test
 from .schedules import CosineDecay, ExponentialDecay, InverseTimeDecay, ReduceOnPlateau, StepDecay, Warmup, plot_schedules
-from .space import Choice, IntUniform, LogUniform, Uniform
 from .snapshots import Snapshots
+from .space import Choice, IntUniform, LogUniform, Uniform
 from .trainer import Trainer
 
 if TYPE_CHECKING:
