@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import backend as _backend
 from .averaging import EMA
+from .binned import BinnedRegression
+from .bins import Bins, EmptyBinWarning
 from .callbacks import EarlyStopping, Every
 from .diagnostics import Diagnosis, diagnose
+from .distribution import Distribution
 from .ensemble import Ensemble, EnsembleReport
 from .fingerprint import DataLeakWarning
 from .gradcheck import GradientReport, gradient_check
@@ -59,11 +62,15 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "Adam",
+    "BinnedRegression",
+    "Bins",
     "Choice",
     "CosineDecay",
     "DataLeakWarning",
     "Diagnosis",
+    "Distribution",
     "EarlyStopping",
+    "EmptyBinWarning",
     "Ensemble",
     "EnsembleReport",
     "Every",

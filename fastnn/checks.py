@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,14 @@ FLOATS = ("float32", "float64")
 def fail(kind: type[Exception], function: str, name: str, requirement: str, expected: str, got: str) -> Exception:
     """Return the exception with the library's one sentence; the caller raises it."""
     return kind(f"fastnn.{function}: argument '{name}' must {requirement} (expected {expected}, got {got})")
+
+
+def warn(category: type[Warning], sentence: str) -> None:
+    """Warn at the line outside the package that led here."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(sentence, category, stacklevel=level)
 
 
 def shape_text(shape: tuple[Any, ...]) -> str:

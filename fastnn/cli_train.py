@@ -14,7 +14,7 @@ from . import backend, datasets, io, schedules, table, tabular
 from .callbacks import EarlyStopping
 from .model import MLP
 from .optimizers import OPTIMIZERS
-from .text import aligned
+from .text import aligned, amount
 from .trainer import Trainer
 
 SAVED = (".npz", ".safetensors")
@@ -161,13 +161,13 @@ def report(net: MLP, data: tabular.Prepared) -> str:
         common = np.bincount(data.train[1]).argmax()
         lines.append(["test, most frequent class", f"{len(data.test[1]):,}", "", f"{np.mean(data.test[1] == common):.2%}"])
         return aligned(lines, left=1)
-    amount = data.target
-    lines = [[f"in units of {amount.name}", "rows", "MAE", "RMSE", "R^2"]]
+    target = data.target
+    lines = [[f"in units of {target.name}", "rows", "MAE", "RMSE", "R^2"]]
     for name, (x, y) in parts.items():
-        lines.append(_errors(name, amount.decode(net.predict(x)), amount.decode(y)))
+        lines.append(_errors(name, target.decode(net.predict(x)), target.decode(y)))
     x, y = data.test
-    lines.append(_errors("test, least squares", amount.decode(_least_squares(*data.train, x)), amount.decode(y)))
-    lines.append(_errors("test, training median", np.full(len(y), np.median(amount.decode(data.train[1]))), amount.decode(y)))
+    lines.append(_errors("test, least squares", target.decode(_least_squares(*data.train, x)), target.decode(y)))
+    lines.append(_errors("test, training median", np.full(len(y), np.median(target.decode(data.train[1]))), target.decode(y)))
     return aligned(lines, left=1)
 
 
@@ -176,7 +176,7 @@ def _errors(name: str, predicted: np.ndarray, y: np.ndarray) -> list[str]:
     spread = np.square(y - y.mean()).sum()
     fit = f"{1.0 - np.square(error).sum() / spread:.3f}" if spread > 0 else ""
     sizes = (np.abs(error).mean(), np.sqrt(np.square(error).mean()))
-    return [name, f"{len(y):,}", *(f"{size:,.0f}" if size >= 1000 else f"{size:.4g}" for size in sizes), fit]
+    return [name, f"{len(y):,}", *map(amount, sizes), fit]
 
 
 def _least_squares(x_train: np.ndarray, y_train: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import base64
 import math
-import sys
-import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -142,13 +140,10 @@ def row_hashes(x: np.ndarray) -> np.ndarray:
 
 def warn(function: str, name: str, share: float, rows: int, whose: str) -> None:
     """The library's sentence about a leak, at the line outside the package that led here."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(
+    checks.warn(
+        DataLeakWarning,
         f"fastnn.{function}: about {100 * share:.0f} % of the rows of '{name}' were part of the statistics of {whose}, taken from "
         f"{rows} rows: fit preprocessing on the training rows only",
-        DataLeakWarning, stacklevel=level,
     )
 
 

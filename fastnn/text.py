@@ -9,9 +9,13 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> str:
     """The rows as lines of columns two spaces apart: the first `left` columns flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
 
-
     def line(row: Sequence[str]) -> str:
         cells = (cell.ljust(width) if k < left else cell.rjust(width) for k, (cell, width) in enumerate(zip(row, widths)))
         return "  ".join(cells).rstrip()
 
     return "\n".join(map(line, rows))
+
+
+def amount(value: float) -> str:
+    """A number in the units of a target: whole where it has four digits or more."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

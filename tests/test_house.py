@@ -27,8 +27,8 @@ FLOORS = (
     {"init", "preprocessing", "losses", "optimizers", "schedules", "layers", "text", "model", "trainer", "callbacks", "history",
      "io", "export", "averaging", "checkpoint", "divergence", "interrupts", "loop", "many", "fingerprint", "plots", "curvature"},
     {"__init__", "__main__", "cli", "cli_train", "cli_search", "cli_diagnose", "cli_plot", "cli_ensemble", "sklearn", "benchmark",
-     "datasets", "data", "table", "tabular", "gradcheck", "curves", "range_test", "diagnostics", "dropout", "second_order", "binned",
-     "space", "search", "ensemble", "snapshots"},
+     "datasets", "data", "table", "tabular", "gradcheck", "curves", "range_test", "diagnostics", "dropout", "second_order", "bins",
+     "distribution", "binned", "space", "search", "ensemble", "snapshots"},
 )
 
 # Doors with a list of guests: everyone else reaches the kernels through `backend`.
