@@ -1,5 +1,7 @@
 """Optimizers: frozen settings, and one in-place kernel call a parameter array and step.
 
+The equations below are for every element of a parameter, `g` its gradient at step `t = 1, 2, ...`; state begins at 0.
+
 An optimizer owns no arrays. `state(param)` gives the zero arrays that belong to one parameter, and `update` writes parameter and state.
 The recurrences, the place of `eps` and the bias correction are those of the kernels in `fastnn.reference`. Weight decay is L2: the
 gradient becomes `grad + weight_decay * param` (for weights, and for biases where `decay_biases`); `Adam(decoupled=True)` is AdamW.
@@ -81,7 +83,8 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """`param -= learning_rate * g`."""
+    """`param -= learning_rate * g`: gradient descent, each step on the gradient of one batch (Robbins and Monro 1951; CS231n notes,
+    "Vanilla update")."""
 
     learning_rate: float = 0.01
 
@@ -94,7 +97,11 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """`v = momentum * v - learning_rate * g; param += v`, or Nesterov's look-ahead (CS231n notes, "Parameter updates")."""
+    """`v = momentum * v - learning_rate * g; param += v` (Polyak 1964; CS231n notes, "Momentum update").
+
+    `nesterov=True` takes the gradient where the velocity is about to lead (Nesterov 1983; Sutskever et al. 2013). As the notes rewrite it,
+    the weights kept are those looked ahead to: `u = v; v = momentum * v - learning_rate * g; param += (1 + momentum) * v - momentum * u`.
+    """
 
     learning_rate: float = 0.01
     _: KW_ONLY
@@ -151,8 +158,13 @@ class RMSProp(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Kingma and Ba (2015); `bias_correction=False` is the simplified form of the CS231n notes, `decoupled=True` is AdamW (Loshchilov
-    and Hutter 2019)."""
+    """`m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g * g`, then `param -= learning_rate * mt / (sqrt(vt) + eps)` with
+    `mt = m / (1 - beta1**t)` and `vt = v / (1 - beta2**t)` (Kingma and Ba 2015).
+
+    `bias_correction=False` is the simplified form of the CS231n notes, `mt = m` and `vt = v`: at the usual settings its first steps are up
+    to 6.6 times as long. `decoupled=True` is AdamW (Loshchilov and Hutter 2019): `param -= learning_rate * weight_decay * param` first,
+    and no decay in `g`.
+    """
 
     learning_rate: float = 0.001
     _: KW_ONLY

@@ -366,6 +366,7 @@ def plot_schedules(schedules: Mapping[str, Schedule] | Sequence[Schedule], epoch
     if not isinstance(schedules, (Mapping, list, tuple)) or not schedules:
         expected = "a dict {name: schedule} or a list of schedules, at least one"
         raise checks.fail(TypeError, "plot_schedules", "schedules", "be schedules", expected, repr(schedules))
+    epochs = checks.integer("plot_schedules", "epochs", epochs, 1, _MAX)
     named = schedules.items() if isinstance(schedules, Mapping) else [(repr(schedule), schedule) for schedule in schedules]
     rates = {}
     for name, schedule in named:
@@ -375,7 +376,8 @@ def plot_schedules(schedules: Mapping[str, Schedule] | Sequence[Schedule], epoch
     figure = plots.figure("plot_schedules")
     axis = figure.subplots()
     for name, values in rates.items():
-        axis.step(np.arange(len(values)) / steps_per_epoch, values, where="post", label=name)
+        axis.step(np.arange(len(values) + 1) / steps_per_epoch, [*values, *values[-1:]], where="post", label=name)
     axis.set(xlabel="epoch", ylabel="learning rate")
+    axis.locator_params(axis="x", integer=True)
     axis.legend(fontsize="small")
     return plots.finish(figure, path)

@@ -62,6 +62,45 @@ def test_several_updates(optimizer):
     assert param == pytest.approx(want, rel=1e-12)
 
 
+def step_sizes(optimizer, steps):
+    """What a weight moves by at each step, under the gradient 3."""
+    param, sizes = np.zeros(1), []
+    state = optimizer.state(param)
+    for step in range(1, steps + 1):
+        before = param[0]
+        optimizer.update(param, np.full(1, 3.0), state, step, LR, 0.0)
+        sizes.append(before - param[0])
+    return np.array(sizes)
+
+
+def test_bias_correction_makes_the_first_steps_of_adam_as_long_as_the_later_ones():
+    # Under a constant gradient the sums of m and v are geometric: m = g (1 - beta1**t), v = g**2 (1 - beta2**t).
+    t = np.arange(1, 101)
+    assert step_sizes(Adam(eps=0.0), 100) == pytest.approx(np.full(100, LR), rel=1e-9)
+    longer = step_sizes(Adam(bias_correction=False, eps=0.0), 100) / LR
+    assert longer == pytest.approx((1 - 0.9**t) / np.sqrt(1 - 0.999**t), rel=1e-9)
+    assert longer[0] == pytest.approx(math.sqrt(10.0))
+    assert 6.5 < longer.max() < 6.6
+
+
+def test_adagrad_and_rmsprop_under_a_constant_gradient():
+    t = np.arange(1, 51)
+    assert step_sizes(AdaGrad(eps=0.0), 50) == pytest.approx(LR / np.sqrt(t), rel=1e-9)
+    assert step_sizes(RMSProp(decay_rate=0.9, eps=0.0), 50) == pytest.approx(LR / np.sqrt(1 - 0.9**t), rel=1e-9)
+
+
+def test_nesterov_is_the_look_ahead():
+    # On 0.5 * c * w**2: the gradient is taken at w + momentum * v, and the weights kept by the notes' form are that very place.
+    momentum, curvature, w, v = 0.8, 1.7, 0.6, 0.0
+    optimizer, kept = Momentum(momentum=momentum, nesterov=True), np.array([w])
+    state = optimizer.state(kept)
+    for step in range(1, 20):
+        v = momentum * v - LR * curvature * (w + momentum * v)
+        w += v
+        optimizer.update(kept, curvature * kept, state, step, LR, 0.0)
+        assert kept[0] == pytest.approx(w + momentum * v, rel=1e-12)
+
+
 def test_the_rate_and_decay_of_the_call_count_not_the_base():
     param = np.ones(3)
     SGD(learning_rate=100.0, weight_decay=100.0).update(param, np.full(3, 2.0), (), 1, 0.25, 0.0)

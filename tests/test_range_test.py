@@ -154,6 +154,13 @@ def test_the_rule_on_a_valley():
     assert repr(report) == "<RangeReport: rate 0.02 suggested, 54 steps, exploded>"
 
 
+def test_the_smoothed_loss_is_judged():
+    smooth = curve(VALLEY)
+    noisy = smooth.losses.copy()
+    noisy[[20, 30]] = 0.1, 9.0
+    assert str(replace(smooth, losses=noisy)) == str(smooth)
+
+
 def test_the_first_steps_do_not_count():
     report = curve([9.0, 0.1, 0.1, 2.0, *VALLEY[4:]])
     assert report.lowest == pytest.approx(1e-3 * 10 ** (46 / 20))
@@ -175,6 +182,8 @@ def test_a_loss_still_falling_asks_for_higher_rates():
 @pytest.mark.parametrize(("losses", "stopped", "advice"), [
     ([2.0] * 30, "steps", "none lowered the loss, test higher rates; the loss did not explode up to 0.028 after 30 steps"),
     ([2.0] * 20 + [1.95] * 10, "steps", "test higher rates"),
+    ([2.3, 1.9, 1.9, 1.9] + [1.95] * 20, "steps", "test higher rates"),  # a fall of the first few, whose mean is 2
+    ([-1.0] * 10 + [-1.02] * 10, "steps", "test higher rates"),
     ([2.0] * 5 + [3.0, 9.0], "exploded", "none lowered the loss, test lower rates; the loss exploded at 0.002 after 7 steps"),
     ([2.0, 9.0], "exploded", "test lower rates"),
     ([], "not finite", "test lower rates"),

@@ -135,6 +135,7 @@ def test_preview_of_a_plateau_sees_the_losses_it_is_given():
     (lambda: plot_schedules([], 3), TypeError, r"^fastnn.plot_schedules: argument 'schedules' must be schedules .*at least one, got \[\]"),
     (lambda: plot_schedules(StepDecay(), 3), TypeError, "a list of schedules"),
     (lambda: plot_schedules({"a": 0.5}, 3), TypeError, "a schedule such as StepDecay\\(\\), got 0.5"),
+    (lambda: plot_schedules([StepDecay()], 0), ValueError, "^fastnn.plot_schedules: argument 'epochs'"),
     (lambda: plot_schedules([ReduceOnPlateau()], 3), ValueError, "^fastnn.plot_schedules: argument 'monitored'"),
 ])
 def test_bad_previews_are_answered(make, kind, sentence):
@@ -149,7 +150,8 @@ def drawn(figure):
 def test_a_picture_shows_the_previews(tmp_path):
     figure = plot_schedules({"halved": StepDecay(0.5, 1), "plateau": ReduceOnPlateau(0.1, 1)}, 2, steps_per_epoch=2, learning_rate=0.8,
                             monitored=[1.0], path=tmp_path / "both.png")
-    assert drawn(figure) == {"halved": ([0, 0.5, 1, 1.5], [0.8, 0.8, 0.4, 0.4]), "plateau": ([0, 0.5, 1, 1.5], [0.8] * 4)}
+    assert drawn(figure) == {"halved": ([0, 0.5, 1, 1.5, 2], [0.8, 0.8, 0.4, 0.4, 0.4]), "plateau": ([0, 0.5, 1, 1.5, 2], [0.8] * 5)}
+    assert [line.get_drawstyle() for line in figure.axes[0].get_lines()] == ["steps-post"] * 2
     assert figure.axes[0].get_xlabel() == "epoch"
     assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
     assert list(drawn(plot_schedules([StepDecay(), Warmup(2)], 2))) == [repr(StepDecay()), repr(Warmup(2))]
