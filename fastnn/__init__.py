@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import backend as _backend
+from . import curves
 from .averaging import EMA
 from .binned import BinnedRegression
 from .bins import Bins, EmptyBinWarning
@@ -95,6 +96,7 @@ __all__ = [
     "Warmup",
     "adagrad_update",
     "adam_update",
+    "curves",
     "diagnose",
     "dropout_backward",
     "dropout_forward",

@@ -65,13 +65,14 @@ class Watch:
     def __init__(self, settings: EarlyStopping) -> None:
         self.settings = settings
         self.best: float | None = None
+        self.best_epoch: int | None = None
         self.waited = 0
         self.parameters: list[np.ndarray] = []
 
     def __call__(self, trainer: Trainer, record: Record) -> bool:
         monitor = self.settings.monitor
         if improves(monitor, record[monitor], self.best, self.settings.min_delta):
-            self.best, self.waited = record[monitor], 0
+            self.best, self.best_epoch, self.waited = record[monitor], record["epoch"], 0
             if self.settings.restore_best:
                 self.parameters = [array.copy() for array in trainer.net.parameters()]
         else:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import cli_train
+from . import cli_plot, cli_train
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 WRONG = 2
@@ -66,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("data", help="a .csv, .csv.gz or .npz file with the columns of training; the target may be absent")
     predict.add_argument("--out", help="the .csv file to write (default: standard output)")
     predict.set_defaults(run=_predict)
+    plot = commands.add_parser("plot", help="draw training curves of saved histories", allow_abbrev=False)
+    cli_plot.add_arguments(plot)
+    plot.set_defaults(run=cli_plot.run)
     info = commands.add_parser("info", help="say what fastnn runs on here, or what a saved network is", allow_abbrev=False)
     info.add_argument("net", nargs="?", help="a saved network")
     info.set_defaults(run=_info)

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import backend, datasets, io, schedules, table, tabular
 from .callbacks import EarlyStopping
+from .history import History
 from .model import MLP
 from .optimizers import OPTIMIZERS
 from .text import aligned, amount
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam")
     parser.add_argument("--seed", type=seed, default=0, help="fixes split, weights, dropout and order (default 0)")
     parser.add_argument("--out", metavar="FILE", help="save the network here, .npz or .safetensors")
+    parser.add_argument("--history", metavar="FILE", help="save the history here, .json, for fastnn plot")
 
 
 def schedule(arguments: argparse.Namespace) -> schedules.Schedule:
@@ -75,9 +77,11 @@ class LastEpoch:
     def __init__(self) -> None:
         self.epoch = 0
         self.weights: list[np.ndarray] = []
+        self.history = History()
 
     def __call__(self, trainer: Any, record: dict[str, Any]) -> None:
         self.epoch, self.weights = record["epoch"], [array.copy() for array in trainer.net.parameters()]
+        self.history = trainer.history
 
     def restore(self, net: MLP) -> None:
         for array, kept in zip(net.parameters(), self.weights):
@@ -88,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Train as `arguments` say, print the table, save."""
     if arguments.out:
         table.check_writable(arguments.out, SAVED)
+    if arguments.history:
+        table.check_writable(arguments.history, (".json",))
     plan = schedule(arguments)
     data = _prepare(arguments)
     for note in data.notes:
@@ -104,6 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_after_interrupt(arguments.out, net, data, last)) from None
+    finally:
+        if arguments.history and last.epoch:
+            last.history.save(arguments.history)
     seconds = time.perf_counter() - began
     if arguments.out:  # first of all: whatever fails below, the training is not lost
         io.save(arguments.out, net, data.metadata())
@@ -114,6 +123,8 @@ def run(arguments: argparse.Namespace) -> int:
           f"with validation; {_machine()}")
     if arguments.out:
         print(f"saved in {arguments.out}")
+    if arguments.history:
+        print(f"history saved in {arguments.history}, for fastnn plot")
     return 0
 
 

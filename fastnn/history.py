@@ -7,11 +7,17 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from . import checks, text
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Record = dict[str, Any]
+FORM = 'JSON {"epochs": [{...}, ...]}'
 
 
 def improves(monitor: str, value: float, best: float | None, min_delta: float = 0.0) -> bool:
@@ -24,14 +30,16 @@ def improves(monitor: str, value: float, best: float | None, min_delta: float = 
 class History:
     """A sequence of records `{"epoch": 1, "loss": ..., "val_loss": ..., "learning_rate": ..., "seconds": ...}`.
 
-    `history["loss"]` is the list of that quantity over the epochs, `history[-1]` the last record; `str(history)` is a table.
-    `history.stopped` says what ended the fit: `"epochs"`, `"early_stopping"`, `"callback"` or `"time_limit"`; None before that, and
-    after an exception.
+    `history["loss"]` is the list of that quantity over the epochs, `history[-1]` the last record; `str(history)` is a table, and
+    `history.plot()` a picture. `history.stopped` says what ended the fit: `"epochs"`, `"early_stopping"`, `"callback"` or
+    `"time_limit"`; None before that, and after an exception. `history.best_epoch` is the best epoch as `EarlyStopping` saw it (by its
+    monitor and `min_delta`), the one whose weights it puts back; None for a fit without early stopping.
     """
 
-    def __init__(self, records: list[Record] | None = None, stopped: str | None = None) -> None:
+    def __init__(self, records: list[Record] | None = None, stopped: str | None = None, best_epoch: int | None = None) -> None:
         self.records: list[Record] = [] if records is None else records
         self.stopped = stopped
+        self.best_epoch = best_epoch
 
     def __len__(self) -> int:
         return len(self.records)
@@ -71,27 +79,73 @@ class History:
     def __str__(self) -> str:
         names = self.names()
         rows = [names] + [[_cell(name, record.get(name, "")) for name in names] for record in self.records]
-        return text.aligned(rows)
+        lines = text.aligned(rows).split("\n")
+        marks = ["", *("  best" if record.get("epoch", math.nan) == self.best_epoch else "" for record in self.records)]
+        return "\n".join(line + mark for line, mark in zip(lines, marks))
 
-    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The records as JSON text, also written to `path` when one is given."""
-        written = json.dumps({"epochs": self.records, "stopped": self.stopped}, indent=1)
-        if path is not None:
-            Path(path).write_text(written + "\n", encoding="utf-8")
-        return written
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """`fastnn.curves.plot` of this history alone (extra `plot`): training curves, also written to `path` when one is given."""
+        from . import curves
+
+        return curves.plot(self, path)
+
+    def to_json(self) -> str:
+        """The history as JSON text, in which numbers that are not finite are null.
+
+        TypeError for a value, put into a record by a callback, that is neither JSON's own kind nor NumPy's.
+        """
+        records = [{name: _plain(value) for name, value in record.items()} for record in self.records]
+        try:
+            return json.dumps({"epochs": records, "stopped": self.stopped, "best_epoch": self.best_epoch}, indent=1, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            expected = "finite numbers, strings, lists, dicts, None"
+            raise checks.fail(TypeError, "History.to_json", "self", "hold what JSON can", expected, str(error)) from None
 
     @classmethod
     def from_json(cls, source: str) -> History:
-        """The history of a text that `to_json` wrote; ValueError for any other text."""
-        try:
-            values = json.loads(source)
-        except ValueError:
-            values = None
-        records = values.get("epochs") if isinstance(values, dict) else None
-        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            expected = 'JSON {"epochs": [{...}, ...]}'
-            raise checks.fail(ValueError, "History.from_json", "source", "come from to_json", expected, repr(source[:40]))
-        return cls(records, values.get("stopped"))
+        """The history of a text that `to_json` wrote, nulls read as NaN; ValueError for any other text."""
+        found = _read(source)
+        if isinstance(found, str):
+            raise checks.fail(ValueError, "History.from_json", "source", "come from to_json", FORM, found)
+        return found
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_json` to `path`, atomically: it holds the old file or the complete new one, whatever happens."""
+        from . import io
+
+        io.write_atomically(path, (self.to_json() + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> History:
+        """The history of a file that `save` wrote; FileNotFoundError for a missing file, ValueError for a damaged or foreign one."""
+        function = "History.load"
+        if not Path(path).exists():
+            raise checks.fail(FileNotFoundError, function, "path", "name a file", "a saved history", f"no file {os.fspath(path)!r}")
+        found = _read(Path(path).read_bytes())
+        if isinstance(found, str):
+            raise checks.fail(ValueError, function, "path", "name a file written by save", FORM, f"{os.fspath(path)!r}: {found}")
+        return found
+
+
+def _plain(value: Any) -> Any:
+    value = value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read(source: str | bytes) -> History | str:
+    """The history of a text, or what is wrong with it."""
+    try:
+        values = json.loads(source)
+    except (ValueError, RecursionError) as error:
+        return f"no JSON: {error}"
+    records = values.get("epochs") if isinstance(values, dict) else None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        return "JSON of another kind"
+    stopped, best_epoch = values.get("stopped"), values.get("best_epoch")
+    if not isinstance(stopped, (str, type(None))) or not (best_epoch is None or (type(best_epoch) is int and 0 <= best_epoch < 2**53)):
+        return "its end is not that of a fit"
+    nan = math.nan
+    return History([{name: nan if value is None else value for name, value in record.items()} for record in records], stopped, best_epoch)
 
 
 def _cell(name: str, value: Any) -> str:

@@ -287,8 +287,10 @@ class Trainer:
                     self.observe(record)
                 if True in [callback(self, record) is True for callback in after_epoch]:
                     stopped = "callback"
-                if watch is not None and watch(self, record) and stopped is None:
-                    stopped = "early_stopping"
+                if watch is not None:
+                    if watch(self, record) and stopped is None:
+                        stopped = "early_stopping"
+                    history.best_epoch = watch.best_epoch
                 if stopped is not None:
                     break
         finally:

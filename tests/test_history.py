@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import math
 
+import numpy as np
 import pytest
 
-from fastnn import History
+from fastnn import MLP, SGD, EarlyStopping, History, Trainer
 from fastnn.history import improves
 
 RECORDS = [
@@ -59,17 +61,75 @@ def test_records_need_not_agree():
     assert [line.split() for line in lines] == [["epoch", "loss", "extra"], ["1", "1.0000"], ["2", "0.5000", "x"]]
 
 
-def test_json_round_trip(tmp_path):
-    history = History(RECORDS[:2])
+def test_the_best_epoch_is_marked():
+    lines = str(History(RECORDS, "early_stopping", 2)).splitlines()
+    assert [line.endswith("  best") for line in lines] == [False, False, True, False]
+    assert len({len(line.removesuffix("  best")) for line in lines}) == 1
+    assert "best" not in str(History([{"loss": 1.0}]))
+
+
+def test_the_file_is_strict_json_and_comes_back(tmp_path):
     path = tmp_path / "history.json"
-    text = history.to_json(path)
-    assert History.from_json(text) == history
-    assert History.from_json(path.read_text(encoding="utf-8")) == history
-    assert History.from_json(text) != History(RECORDS[:1])
-    assert math.isnan(History.from_json(History(RECORDS).to_json())["val_loss"][2])
+    history = History([*RECORDS, {"epoch": 4, "loss": math.inf, "note": "x", "share": np.float32(0.5), "counts": np.arange(3)}],
+                      "early_stopping", 2)
+    history.save(path)
+    values = json.loads(path.read_bytes(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert values["epochs"][0] == RECORDS[0]
+    assert values["epochs"][2]["val_loss"] is None
+    assert values["epochs"][3] == {"epoch": 4, "loss": None, "note": "x", "share": 0.5, "counts": [0, 1, 2]}
+    loaded = History.load(str(path))
+    assert (loaded.stopped, loaded.best_epoch, len(loaded)) == ("early_stopping", 2, 4)
+    assert loaded.records[:2] == RECORDS[:2]
+    assert math.isnan(loaded[2]["val_loss"])
+    assert math.isnan(loaded[3]["loss"])
+    assert History.from_json(history.to_json())[3]["note"] == "x"
+    assert History.from_json(History(RECORDS[:2]).to_json()) == History(RECORDS[:2]) != History(RECORDS[:1])
+    assert History.from_json('{"epochs": []}').best_epoch is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"epochs": 3}', '{"epochs": [1]}', "not json"])
-def test_foreign_text_is_answered(text):
+def test_a_value_that_json_has_not_is_named_and_the_file_stays(tmp_path):
+    path = tmp_path / "history.json"
+    History(RECORDS).save(path)
+    before = path.read_bytes()
+    for value in (object(), [math.nan]):
+        with pytest.raises(TypeError, match=r"^fastnn.History.to_json: argument 'self' must hold what JSON can"):
+            History([{"epoch": 1, "loss": value}]).save(path)
+    assert path.read_bytes() == before
+    assert [child.name for child in tmp_path.iterdir()] == ["history.json"]
+
+
+FOREIGN = ["", "[]", "{}", '{"epochs": 3}', '{"epochs": [1]}', "not json", '{"epochs": [], "stopped": 3}',
+           '{"epochs": [], "best_epoch": "last"}', '{"epochs": [], "best_epoch": -1}', "[" * 100000]
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_foreign_text_is_answered(text, tmp_path):
     with pytest.raises(ValueError, match=r"^fastnn.History.from_json: argument 'source' must come from to_json"):
         History.from_json(text)
+    path = tmp_path / "history.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"^fastnn.History.load: argument 'path' must name a file written by save .*history.json"):
+        History.load(path)
+
+
+def test_files_that_are_not_there_or_not_text(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^fastnn.History.load: argument 'path' must name a file"):
+        History.load(tmp_path / "none.json")
+    (tmp_path / "cut.json").write_text(History(RECORDS).to_json()[:-20])
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00\x80")
+    for name in ("cut.json", "bytes.json"):
+        with pytest.raises(ValueError, match=name):
+            History.load(tmp_path / name)
+
+
+def test_early_stopping_leaves_its_best_epoch():
+    x, y = np.random.default_rng(0).standard_normal((40, 4)).astype(np.float32), np.arange(40) % 3
+    net = MLP((4, 8, 3), seed=0)
+    history = net.fit(x, y, epochs=30, optimizer=SGD(0.5), batch_size=8, validation_data=(x[:10], 2 - y[:10]),
+                      early_stopping=EarlyStopping(3, min_delta=0.01))
+    best = history.best_epoch
+    assert history.stopped == "early_stopping"
+    assert best == len(history) - 3
+    assert all(value > history["val_loss"][best - 1] - 0.01 for value in history["val_loss"][best:])
+    assert Trainer(net).evaluate(x[:10], 2 - y[:10])["loss"] == history["val_loss"][best - 1]  # whose weights are back
+    assert net.fit(x, y, epochs=1).best_epoch is None
