@@ -12,6 +12,7 @@ from .bins import Bins, EmptyBinWarning
 from .callbacks import EarlyStopping, Every
 from .diagnostics import Diagnosis, diagnose
 from .distribution import Distribution
+from .dropout import DropoutReport, dropout_check
 from .ensemble import Ensemble, EnsembleReport
 from .fingerprint import DataLeakWarning
 from .gradcheck import GradientReport, gradient_check
@@ -70,6 +71,7 @@ __all__ = [
     "DataLeakWarning",
     "Diagnosis",
     "Distribution",
+    "DropoutReport",
     "EarlyStopping",
     "EmptyBinWarning",
     "Ensemble",
@@ -99,6 +101,7 @@ __all__ = [
     "curves",
     "diagnose",
     "dropout_backward",
+    "dropout_check",
     "dropout_forward",
     "fit_many",
     "get_num_threads",
