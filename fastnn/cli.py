@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import cli_plot, cli_train
+from . import cli_ensemble, cli_plot, cli_train
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 WRONG = 2
@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     train = commands.add_parser("train", help="train on a table, or without one on the embedded digits", allow_abbrev=False)
     cli_train.add_arguments(train)
+    cli_ensemble.add_arguments(train)
     train.set_defaults(run=cli_train.run)
     predict = commands.add_parser("predict", help="predict the rows of a table with a trained network", allow_abbrev=False)
     predict.add_argument("net", help="what fastnn train --out wrote")
@@ -70,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     cli_plot.add_arguments(plot)
     plot.set_defaults(run=cli_plot.run)
     info = commands.add_parser("info", help="say what fastnn runs on here, or what a saved network is", allow_abbrev=False)
-    info.add_argument("net", nargs="?", help="a saved network")
+    info.add_argument("net", nargs="?", help="a saved network or ensemble")
     info.set_defaults(run=_info)
     gradcheck = commands.add_parser("gradcheck", help="check every gradient against centered differences", allow_abbrev=False)
     gradcheck.add_argument("--seed", type=cli_train.seed, default=0)
@@ -103,9 +104,9 @@ def _info(arguments: argparse.Namespace) -> int:
     if arguments.net is None:
         fastnn.show_config()
         return 0
-    from . import io
+    from . import ensemble
 
-    net, metadata = io.load(arguments.net)
+    net, metadata = ensemble.load_any(arguments.net)
     print(net.summary())
     if metadata and "target" in metadata:
         target = metadata["target"]

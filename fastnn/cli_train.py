@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, datasets, io, schedules, table, tabular
+from . import backend, datasets, io, losses, schedules, table, tabular
 from .callbacks import EarlyStopping
+from .ensemble import Ensemble
 from .history import History
 from .model import MLP
 from .optimizers import OPTIMIZERS
 from .text import aligned, amount
-from .trainer import Trainer
 
 SAVED = (".npz", ".safetensors")
 DIGITS_TEST = 297
@@ -98,14 +98,18 @@ def run(arguments: argparse.Namespace) -> int:
     data = _prepare(arguments)
     for note in data.notes:
         print(note)
-    net, optimizer, loss = _build(arguments, data)
+    if arguments.ensemble is not None or arguments.average is not None:
+        from . import cli_ensemble
+
+        return cli_ensemble.run(arguments, data, plan)
+    net, optimizer, loss = build(arguments, data)
     print(f"{net!r}\n{optimizer!r}\n{plan!r}", flush=True)
     last = LastEpoch()
     began = time.perf_counter()
     try:
         history = net.fit(
             *data.train, loss=loss, optimizer=optimizer, schedule=plan, epochs=arguments.epochs,
-            batch_size=arguments.batch_size, validation_data=data.validation, early_stopping=EarlyStopping(max(10, arguments.epochs // 4)),
+            batch_size=arguments.batch_size, validation_data=data.validation, early_stopping=EarlyStopping(patience(arguments)),
             callbacks=[last], progress=True, seed=arguments.seed,
         )
     except KeyboardInterrupt:
@@ -120,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     best = history.best("val_loss")
     samples = len(history) * len(data.train[0])
     print(f"\n{len(history)} epochs, the weights are those of epoch {best['epoch']}; {seconds:.2f} s, {samples / seconds:,.0f} samples/s "
-          f"with validation; {_machine()}")
+          f"with validation; {machine()}")
     if arguments.out:
         print(f"saved in {arguments.out}")
     if arguments.history:
@@ -149,7 +153,13 @@ def _prepare(arguments: argparse.Namespace) -> tabular.Prepared:
     return tabular.prepare(read, target, arguments.task, arguments.seed)
 
 
-def _build(arguments: argparse.Namespace, data: tabular.Prepared) -> tuple[MLP, Any, str]:
+def patience(arguments: argparse.Namespace) -> int:
+    """Epochs without a better validation loss that end the training."""
+    return max(10, arguments.epochs // 4)
+
+
+def build(arguments: argparse.Namespace, data: tabular.Prepared) -> tuple[MLP, Any, str]:
+    """A network with the seed of `arguments`, the optimizer and the loss."""
     classes = isinstance(data.target, tabular.Classes)
     keep_prob = arguments.keep_prob
     if keep_prob is None:
@@ -160,15 +170,21 @@ def _build(arguments: argparse.Namespace, data: tabular.Prepared) -> tuple[MLP, 
     return net, OPTIMIZERS[arguments.optimizer](**rate), "softmax_cross_entropy" if classes else "l2"
 
 
-def report(net: MLP, data: tabular.Prepared) -> str:
+def reached(net: MLP | Ensemble, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """The loss, and the loss's metric by its name."""
+    scores = net.forward(x)
+    y = losses.prepare_targets(net.loss, y, len(x), scores.shape[1], scores.dtype, "train")
+    return {"loss": net.loss.value_and_gradient(scores, y)[0], net.loss.metric_name: net.loss.metric(scores, y)}
+
+
+def report(net: MLP | Ensemble, data: tabular.Prepared) -> str:
     """The table: one line a part, and for a regression two plain models on the test rows beside it."""
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     if isinstance(data.target, tabular.Classes):
-        trainer = Trainer(net, loss=net.loss)
         lines = [["", "rows", "loss", "accuracy"]]
         for name, (x, y) in parts.items():
-            reached = trainer.evaluate(x, y)
-            lines.append([name, f"{len(y):,}", f"{reached['loss']:.4f}", f"{reached['accuracy']:.2%}"])
+            found = reached(net, x, y)
+            lines.append([name, f"{len(y):,}", f"{found['loss']:.4f}", f"{found['accuracy']:.2%}"])
         common = np.bincount(data.train[1]).argmax()
         lines.append(["test, most frequent class", f"{len(data.test[1]):,}", "", f"{np.mean(data.test[1] == common):.2%}"])
         return aligned(lines, left=1)
@@ -197,7 +213,8 @@ def _least_squares(x_train: np.ndarray, y_train: np.ndarray, x: np.ndarray) -> n
     return with_one(x) @ np.linalg.lstsq(with_one(x_train), y_train.astype(np.float64), rcond=None)[0]
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What trained, in a few words."""
     if backend.name == "numpy":
         return "NumPy kernels"
     from . import _config

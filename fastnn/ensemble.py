@@ -92,14 +92,16 @@ class Ensemble:
 
     @classmethod
     def from_search(cls, result: Any, k: int = 5) -> Ensemble:
-        """The `k` best networks of a finished search, fewer where it kept fewer; `result.top_networks` holds them, the best first."""
+        """The `k` best networks of a finished search, `result.networks(k)`, fewer where fewer trials have a score.
+
+        Models of a search may differ in more than their seed, which lets them err in different places. ValueError where no trial has a
+        score, or where the networks differ in dtype or loss.
+        """
         function = "Ensemble.from_search"
         k = checks.integer(function, "k", k, 1, 2**31 - 1)
-        networks = getattr(result, "top_networks", None)
-        if networks is None or len(networks) == 0:
-            got = repr(result) if networks is None else "none"
-            raise checks.fail(ValueError, function, "result", "have kept networks", "a result with top_networks", got)
-        return cls(_alike(function, list(networks)[:k]))
+        if not callable(getattr(result, "networks", None)):
+            raise checks.fail(TypeError, function, "result", "be of a search", "a SearchResult", type(result).__name__)
+        return cls(_alike(function, result.networks(k)))
 
     @classmethod
     def from_checkpoints(cls, sources: Iterable[MLP | str | os.PathLike[str]]) -> Ensemble:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import io
+from .ensemble import Ensemble, load_any
 from .model import MLP
 from .preprocessing import Standardizer
 from .table import Table, number
@@ -280,9 +280,9 @@ def _fit_categories(table: Table, name: str, rows: np.ndarray, parts: list[Encod
         notes.append(f"{name}: text, one input for each of {_count(len(values), 'category', 'categories')}")
 
 
-def load(path: str) -> tuple[MLP, Features, Classes | Amount]:
-    """What `fastnn train --out` saved: the net, and how a table's columns become its inputs and targets."""
-    net, metadata = io.load(path)
+def load(path: str) -> tuple[MLP | Ensemble, Features, Classes | Amount]:
+    """What `fastnn train --out` saved: the net or ensemble, and how a table's columns become its inputs and targets."""
+    net, metadata = load_any(path)
     try:
         features, target = from_metadata(metadata)
     except ValueError as error:

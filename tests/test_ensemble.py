@@ -317,12 +317,16 @@ def test_no_checkpoints(sources):
 
 
 def test_top_networks_of_a_search():
-    found = types.SimpleNamespace(top_networks=nets(4))
-    assert Ensemble.from_search(found, 3).members == tuple(found.top_networks[:3])
+    best = nets(4)
+    found = types.SimpleNamespace(networks=lambda k: best[:k])
+    assert Ensemble.from_search(found, 3).members == tuple(best[:3])
     assert len(Ensemble.from_search(found)) == 4
-    for result in (types.SimpleNamespace(top_networks=[]), 3):
-        with pytest.raises(ValueError, match=r"^fastnn\.Ensemble\.from_search: argument 'result' must have kept networks"):
+    for result in (best, 3):
+        with pytest.raises(TypeError, match=r"^fastnn\.Ensemble\.from_search: argument 'result' must be of a search"):
             Ensemble.from_search(result)
+    best[1] = MLP((6, 3), dtype="float64")
+    with pytest.raises(ValueError, match=r"^fastnn\.Ensemble\.from_search: argument 'members' must have the same"):
+        Ensemble.from_search(found)
     with pytest.raises(ValueError, match="'k' must be in range"):
         Ensemble.from_search(found, 0)
 
