@@ -25,6 +25,8 @@ from .optimizers import SGD, AdaGrad, Adam, Momentum, RMSProp
 from .preprocessing import MinMaxScaler, Standardizer
 from .range_test import RangeReport, learning_rate_range_test
 from .schedules import CosineDecay, ExponentialDecay, InverseTimeDecay, ReduceOnPlateau, StepDecay, Warmup, plot_schedules
+from .search import GridSearch, RandomSearch, Stage
+from .search_result import BorderWarning, SearchResult, plot_search_projections
 from .snapshots import Snapshots
 from .space import Choice, IntUniform, LogUniform, Uniform
 from .trainer import Trainer
@@ -66,6 +68,7 @@ __all__ = [
     "Adam",
     "BinnedRegression",
     "Bins",
+    "BorderWarning",
     "Choice",
     "CosineDecay",
     "DataLeakWarning",
@@ -79,6 +82,7 @@ __all__ = [
     "Every",
     "ExponentialDecay",
     "GradientReport",
+    "GridSearch",
     "Hinge",
     "History",
     "IntUniform",
@@ -87,10 +91,13 @@ __all__ = [
     "MinMaxScaler",
     "Momentum",
     "RMSProp",
+    "RandomSearch",
     "RangeReport",
     "ReduceOnPlateau",
+    "SearchResult",
     "Snapshots",
     "SoftmaxCrossEntropy",
+    "Stage",
     "Standardizer",
     "StepDecay",
     "Trainer",
@@ -120,6 +127,7 @@ __all__ = [
     "load",
     "momentum_update",
     "plot_schedules",
+    "plot_search_projections",
     "relu_backward",
     "relu_forward",
     "rmsprop_update",

@@ -20,7 +20,7 @@ from .trainer import CHUNK, Cut, Samples, Trainer
 
 def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | losses.Loss = "softmax_cross_entropy",
              optimizer: str | optimizers.Optimizer | Sequence[str | optimizers.Optimizer] = "adam",
-             schedule: Schedule | Sequence[Schedule | None] | None = None, epochs: int = 20, batch_size: int = 128,
+             schedule: Schedule | Sequence[Schedule | None] | None = None, epochs: int = 20, batch_size: int | Sequence[int] = 128,
              rows: Sequence[Any] | None = None, validation_data: tuple[Any, Any] | None = None, sample_weight: Any = None,
              class_weight: Any = None, shuffle: bool = True, time_limit: float | None = None, progress: bool = False,
              callbacks: Sequence[Callable[[list[Trainer]], Any]] = ()) -> list[History]:
@@ -30,11 +30,11 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
     share one copy of the data and the cores of the machine, each on one at a time, which keeps all cores busy even with networks too
     small to be divided.
 
-    `networks` have the same inputs, outputs and dtype; their seeds, keep probabilities and hidden layers are their own. `optimizer` and
-    `schedule` are one for all or a sequence with one each. Instead of a network a prepared `Trainer` may be given, which brings its own
-    loss, optimizer, schedule and limits. `rows[k]` are the row numbers member `k` learns from (default: all). After every epoch that a
-    member completed each `callback(trainers)` is called with all members' trainers, whose `history[-1]` is the newest record; True ends
-    the training. The other arguments are those of `Trainer.fit`.
+    `networks` have the same inputs, outputs and dtype; their seeds, keep probabilities and hidden layers are their own. `optimizer`,
+    `schedule` and `batch_size` are one for all or a sequence with one each. Instead of a network a prepared `Trainer` may be given, which
+    brings its own loss, optimizer, schedule and limits. `rows[k]` are the row numbers member `k` learns from (default: all). After every
+    epoch that a member completed each `callback(trainers)` is called with all members' trainers, whose `history[-1]` is the newest
+    record; True ends the training. The other arguments are those of `Trainer.fit`.
 
     A member whose loss or gradients stop being finite keeps the weights of its last update and drops out; the others go on. What ended a
     member's training is its `history.stopped`: `"epochs"`, `"time_limit"`, `"callback"` or `"diverged"`.
@@ -49,8 +49,8 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
             raise checks.fail(TypeError, function, "callbacks", "be callables", "callback(trainers)", repr(callback))
     trainers = _trainers(function, networks, loss, optimizer, schedule)
     data = trainers[0]._samples(function, x, y, sample_weight, class_weight)
-    own_rows = _rows(function, rows, data, trainers)
-    members = [_Member(function, trainer, data, own, batch_size, shuffle, epochs) for trainer, own in zip(trainers, own_rows)]
+    own_rows, sizes = _rows(function, rows, data, trainers), _each(function, "batch_size", batch_size, len(trainers))
+    members = [_Member(function, trainer, data, own, size, shuffle, epochs) for trainer, own, size in zip(trainers, own_rows, sizes)]
     if validation_data is not None:
         validation_data = trainers[0]._validation(function, validation_data)
         warn_of_leaks(function, "validation_data", validation_data[0], [trainer.net.preprocessing for trainer in trainers])
@@ -167,16 +167,13 @@ def _epoch(members: list[_Member], deadline: float) -> None:
 def _trainers(function: str, networks: Any, loss: Any, optimizer: Any, schedule: Any) -> list[Trainer]:
     if not isinstance(networks, (list, tuple)) or not networks:
         raise checks.fail(TypeError, function, "networks", "be networks", "a list of at least one MLP or Trainer", type(networks).__name__)
-    each = {name: value if isinstance(value, (list, tuple)) and not hasattr(value, "rates") else [value] * len(networks)
-            for name, value in (("optimizer", optimizer), ("schedule", schedule))}
-    for name, values in each.items():
-        if len(values) != len(networks):
-            raise checks.fail(ValueError, function, name, "be one for all or one each", f"{len(networks)} values", f"{len(values)}")
+    own_optimizers = _each(function, "optimizer", optimizer, len(networks))
+    schedules = _each(function, "schedule", schedule, len(networks))
     for network in networks:
         if not isinstance(network, (MLP, Trainer)):
             raise checks.fail(TypeError, function, "networks", "be networks", "MLP or Trainer", type(network).__name__)
     trainers = [network if isinstance(network, Trainer) else Trainer(network, loss, own, plan)
-                for network, own, plan in zip(networks, each["optimizer"], each["schedule"])]
+                for network, own, plan in zip(networks, own_optimizers, schedules)]
     nets = [trainer.net for trainer in trainers]
     if len({id(net) for net in nets}) < len(nets):
         raise checks.fail(ValueError, function, "networks", "be different objects", "each network once", "the same one twice")
@@ -188,6 +185,14 @@ def _trainers(function: str, networks: Any, loss: Any, optimizer: Any, schedule:
     if monitors:
         raise checks.fail(ValueError, function, "schedule", "monitor a loss", "'loss' or 'val_loss'", repr(sorted(map(str, monitors))))
     return trainers
+
+
+def _each(function: str, name: str, value: Any, count: int) -> Sequence[Any]:
+    """The value of every member."""
+    values = value if isinstance(value, (list, tuple)) and not hasattr(value, "rates") else [value] * count
+    if len(values) != count:
+        raise checks.fail(ValueError, function, name, "be one for all or one each", f"{count} values", f"{len(values)}")
+    return values
 
 
 def _rows(function: str, rows: Any, data: Samples, trainers: Sequence[Trainer]) -> list[np.ndarray | None]:

@@ -28,7 +28,8 @@ FLOORS = (
      "io", "export", "averaging", "checkpoint", "divergence", "interrupts", "loop", "many", "fingerprint", "plots", "curves", "curvature"},
     {"__init__", "__main__", "cli", "cli_train", "cli_search", "cli_diagnose", "cli_plot", "cli_ensemble", "sklearn", "benchmark",
      "datasets", "data", "table", "tabular", "gradcheck", "range_test", "diagnostics", "dropout", "second_order", "bins",
-     "distribution", "binned", "space", "search", "ensemble", "snapshots"},
+     "distribution", "binned", "space", "search", "search_training", "search_result",
+     "trials", "ensemble", "snapshots"},
 )
 
 # Doors with a list of guests: everyone else reaches the kernels through `backend`.

@@ -44,6 +44,16 @@ def test_members_end_as_they_would_have_alone(rows, shuffle):
     assert len({tuple(history["loss"]) for history in histories}) == 5
 
 
+def test_every_member_may_have_its_own_batch_size():
+    alone, together, sizes = nets(3), nets(3), [16, 50, 999]
+    for net, size in zip(alone, sizes):
+        net.fit(X, Y, epochs=2, batch_size=size)
+    fit_many(together, X, Y, epochs=2, batch_size=sizes)
+    assert [a.tobytes() for net in alone for a in net.parameters()] == [a.tobytes() for net in together for a in net.parameters()]
+    with pytest.raises(ValueError, match=r"fit_many: argument 'batch_size' must be one for all or one each \(expected 3 values, got 2\)"):
+        fit_many(nets(3), X, Y, batch_size=[1, 2])
+
+
 def test_prepared_trainers_go_on():
     def trainers():
         return [Trainer(net, optimizer=Momentum(0.05), average=EMA(0.9), max_norm=1.0, preprocessing=Standardizer()) for net in nets(3)]
