@@ -177,6 +177,7 @@ def test_a_loss_still_falling_asks_for_higher_rates():
     assert report.lowest == pytest.approx(report.rates[-1])
     assert str(report).endswith("the loss did not explode up to 0.089 after 40 steps, and was still falling: test higher rates")
     assert "still falling" not in str(curve(VALLEY, "steps"))
+    assert "still falling" not in str(curve([2.0 - 0.03 * k for k in range(40)] + [9.0], "exploded"))
 
 
 @pytest.mark.parametrize(("losses", "stopped", "advice"), [
@@ -202,11 +203,12 @@ def test_a_short_curve_has_a_steepest_rate_too():
 
 def test_the_picture(tmp_path):
     path = tmp_path / "range.png"
-    report = curve(VALLEY)
+    report = replace(curve(VALLEY), losses=np.array(VALLEY) + 0.5)
     lines = {line.get_label(): line for line in report.plot(path).axes[0].get_lines()}
     assert path.read_bytes().startswith(b"\x89PNG")
     assert list(lines) == ["loss of the batch", "smoothed", "suggested: 0.02", "steepest: 0.032", "lowest: 0.2"]
     assert lines["smoothed"].get_ydata().tolist() == VALLEY
+    assert lines["loss of the batch"].get_ydata().tolist() == report.losses.tolist()
     assert lines["suggested: 0.02"].get_xdata()[0] == report.suggested
     assert report.plot().axes[0].get_xscale() == "log"
     assert len(curve([2.0] * 30, "steps").plot().axes[0].get_lines()) == 2
