@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import arrays, checks, io
-from .bins import KINDS, Bins, column, kind_of, smoothing_of
+from .bins import KINDS, SMOOTHING, Bins, column, kind_of, smoothing_of
 from .distribution import LEVELS, Coverage, Distribution
 from .history import History
 from .init import Initializer
@@ -36,7 +36,7 @@ class BinnedRegression:
     """
 
     def __init__(self, hidden: Sequence[int] = (256, 128), *, bins: int | Bins = 50, kind: str = "quantile",
-                 smoothing: float | str = 0.75, activation: str = "relu", keep_prob: float | Sequence[float] = 1.0,
+                 smoothing: float | str = SMOOTHING, activation: str = "relu", keep_prob: float | Sequence[float] = 1.0,
                  init: str | Initializer = "he_normal", dtype: Any = "float32", seed: int | None = 0) -> None:
         function = "BinnedRegression"
         if isinstance(hidden, (str, bytes)) or not isinstance(hidden, Iterable):

@@ -17,6 +17,7 @@ import numpy as np
 from . import arrays, checks
 
 MOST = 65536
+SMOOTHING = 0.75  # bins, unless asked for another
 _WIDEST = 100.0  # bins that a smoothing may be wide
 _BLOCK_ELEMENTS = 2**20
 
@@ -113,8 +114,11 @@ class Bins:
         return len(self.centers)
 
     def __repr__(self) -> str:
+        return f"<Bins: {self}>"
+
+    def __str__(self) -> str:
         merged = f" (of {self.asked}; equal values share one)" if self.asked != len(self) else ""
-        return f"<Bins: {len(self)} {self.kind}{merged} from {self.edges[0]:g} to {self.edges[-1]:g}>"
+        return f"{len(self)} {self.kind} bins{merged} from {self.edges[0]:g} to {self.edges[-1]:g}"
 
     def centered(self, y: Any) -> Bins:
         """These bins with the centres and atoms of the rows `y (n,)`; `EmptyBinWarning` where a bin has none."""

@@ -88,13 +88,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if arguments.out:
         table.check_writable(arguments.out, (".csv",))
     net, features, target = tabular.load(arguments.net)
-    classes = isinstance(target, tabular.Classes)
-    scores = net.forward(features.encode(table.read(arguments.data)))
-    predicted = target.decode(net.loss.predict(scores))
-    columns: dict[str, Any] = {f"predicted {target.name}": predicted if classes else [f"{value:.8g}" for value in predicted]}
-    if classes:
-        columns["probability"] = [f"{value:.6f}" for value in net.loss.probabilities(scores).max(axis=1)]
-    table.write(arguments.out, columns)
+    table.write(arguments.out, target.columns(net, features.encode(table.read(arguments.data))))
     return 0
 
 

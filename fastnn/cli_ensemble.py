@@ -6,6 +6,8 @@ import argparse
 import time
 from typing import Any
 
+import numpy as np
+
 from . import cli_train, tabular
 from .averaging import EMA
 from .ensemble import Ensemble
@@ -61,15 +63,16 @@ def run(arguments: argparse.Namespace, data: tabular.Prepared, schedule: Any) ->
         trainers.append(Trainer(net, loss, optimizer, schedule, average=average))
     several = "" if count == 1 else f"{count} networks with seeds {arguments.seed} to {arguments.seed + count - 1}, each as "
     print(f"{several}{trainers[0].net!r}\n{optimizer!r}\n{schedule!r}" + (f"\n{average!r}" if average else ""), flush=True)
-    best = Best(data.validation, cli_train.patience(arguments))
-    settings: dict[str, Any] = {"epochs": arguments.epochs, "batch_size": arguments.batch_size, "validation_data": data.validation,
+    train, validation = data.learnt()
+    best = Best(validation, cli_train.patience(arguments))
+    settings: dict[str, Any] = {"epochs": arguments.epochs, "batch_size": arguments.batch_size, "validation_data": validation,
                                 "progress": True}  # fmt: skip
     began = time.perf_counter()
     try:
         if count == 1:  # alone it is given all cores
-            trainers[0].fit(*data.train, callbacks=[lambda trainer, record: best([trainer])], **settings)
+            trainers[0].fit(*train, callbacks=[lambda trainer, record: best([trainer])], **settings)
         else:
-            fit_many(trainers, *data.train, callbacks=[best], **settings)
+            fit_many(trainers, *train, callbacks=[best], **settings)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_after_interrupt(arguments.out, best, data)) from None
     finally:
@@ -98,16 +101,16 @@ def run(arguments: argparse.Namespace, data: tabular.Prepared, schedule: Any) ->
 
 def _members(together: Ensemble, data: tabular.Prepared) -> str:
     """What the networks reach alone on the test rows."""
-    report = together.report(*data.test)
-    name, target = report.judged, data.target
-    alone = [member[name] for member in report.members]
-    values = [min(alone), max(alone), report.mean_member[name], report.ensemble[name]]
+    target, (x, y) = data.target, data.test
     if isinstance(target, tabular.Classes):
-        low, high, mean, reached = (f"{value:.2%}" for value in values)
-        rest = f"; two of them disagree on {report.disagreement:.2%} of the rows"
+        report = together.report(x, y)
+        name, rest = report.judged, f"; two of them disagree on {report.disagreement:.2%} of the rows"
+        alone, whole = [member[name] for member in report.members], report.ensemble[name]
+        low, high, mean, reached = (f"{value:.2%}" for value in (min(alone), max(alone), np.mean(alone), whole))
     else:
-        low, high, mean, reached = (f"{value * target.std:.4g}" for value in values)
         name, rest = "RMSE", ""
+        *alone, whole = (np.sqrt(np.mean(np.square(target.amounts(net, x) - target.decode(y)))) for net in (*together, together))
+        low, high, mean, reached = (f"{value:.4g}" for value in (min(alone), max(alone), np.mean(alone), whole))
     return f"test {name} of one network {low} to {high}, mean {mean}; of all {len(together)} together {reached}{rest}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, datasets, io, losses, schedules, table, tabular
+from . import backend, bins, datasets, io, losses, schedules, table, tabular
 from .callbacks import EarlyStopping
 from .ensemble import Ensemble
 from .history import History
@@ -49,11 +49,22 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 count, seed = whole(1, 2**31 - 1), whole(0, 2**32 - 1)
 
 
+def binning(text: str) -> tuple[str, int]:
+    """An argparse type: `50` -> ("quantile", 50); `uniform:50` -> ("uniform", 50)."""
+    kind, _, number = text.rpartition(":") if ":" in text else ("quantile", "", text)
+    if kind not in bins.KINDS:
+        raise argparse.ArgumentTypeError(f"must be a number of bins, or one of {', '.join(bins.KINDS)} and a number as in uniform:50 "
+                                         f"(got '{text}')")
+    return kind, whole(2, bins.MOST)(number)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `fastnn train`; a default of None depends on the task and is said in its help."""
     parser.add_argument("data", nargs="?", help=".csv, .csv.gz, or .npz with x and y or x_train, y_train, x_test, y_test; left out: digits")
     parser.add_argument("--target", metavar="COLUMN", help="the column to learn (default for .npz: y)")
     parser.add_argument("--task", choices=tabular.TASKS, default="auto", help="auto: text and few whole numbers are classes")
+    parser.add_argument("--bins", type=binning, metavar="[KIND:]N", help="learn an amount as a distribution over N bins: quantile, uniform "
+                                                                         "or logarithmic ones (default: one number, by L2)")
     parser.add_argument("--hidden", type=hidden, default=(256, 128), metavar="N,N", help="hidden layer sizes, or none (default 256,128)")
     parser.add_argument("--keep-prob", type=float, help="probability that a hidden unit stays (default 0.8 for classes, 1 for amounts)")
     parser.add_argument("--epochs", type=count, default=40, help="at most so many passes over the training rows (default 40)")
@@ -104,12 +115,13 @@ def run(arguments: argparse.Namespace) -> int:
         return cli_ensemble.run(arguments, data, plan)
     net, optimizer, loss = build(arguments, data)
     print(f"{net!r}\n{optimizer!r}\n{plan!r}", flush=True)
+    train, validation = data.learnt()
     last = LastEpoch()
     began = time.perf_counter()
     try:
         history = net.fit(
-            *data.train, loss=loss, optimizer=optimizer, schedule=plan, epochs=arguments.epochs,
-            batch_size=arguments.batch_size, validation_data=data.validation, early_stopping=EarlyStopping(patience(arguments)),
+            *train, loss=loss, optimizer=optimizer, schedule=plan, epochs=arguments.epochs,
+            batch_size=arguments.batch_size, validation_data=validation, early_stopping=EarlyStopping(patience(arguments)),
             callbacks=[last], progress=True, seed=arguments.seed,
         )
     except KeyboardInterrupt:
@@ -141,8 +153,8 @@ def digits() -> table.Table:
 
 def _prepare(arguments: argparse.Namespace) -> tabular.Prepared:
     if arguments.data is None:
-        if arguments.target is not None or arguments.task != "auto":
-            raise ValueError("--target and --task are for a data file, and the embedded digits have a fixed target")
+        if arguments.target is not None or arguments.task != "auto" or arguments.bins is not None:
+            raise ValueError("--target, --task and --bins are for a data file, and the embedded digits have a fixed target")
         return tabular.prepare(digits(), "digit", seed=arguments.seed)
     read = table.read(arguments.data)
     target = arguments.target
@@ -150,7 +162,7 @@ def _prepare(arguments: argparse.Namespace) -> tabular.Prepared:
         if Path(arguments.data).suffix.lower() != ".npz":
             raise ValueError(f"--target must name the column of {arguments.data} to learn (columns: {', '.join(read.columns)})")
         target = "y"
-    return tabular.prepare(read, target, arguments.task, arguments.seed)
+    return tabular.prepare(read, target, arguments.task, arguments.seed, arguments.bins)
 
 
 def patience(arguments: argparse.Namespace) -> int:
@@ -167,7 +179,7 @@ def build(arguments: argparse.Namespace, data: tabular.Prepared) -> tuple[MLP, A
     sizes = (data.train[0].shape[1], *arguments.hidden, data.target.outputs)
     net = MLP(sizes, keep_prob=keep_prob, seed=arguments.seed)
     rate = {} if arguments.learning_rate is None else {"learning_rate": arguments.learning_rate}
-    return net, OPTIMIZERS[arguments.optimizer](**rate), "softmax_cross_entropy" if classes else "l2"
+    return net, OPTIMIZERS[arguments.optimizer](**rate), data.target.loss
 
 
 def reached(net: MLP | Ensemble, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -189,13 +201,17 @@ def report(net: MLP | Ensemble, data: tabular.Prepared) -> str:
         lines.append(["test, most frequent class", f"{len(data.test[1]):,}", "", f"{np.mean(data.test[1] == common):.2%}"])
         return aligned(lines, left=1)
     target = data.target
-    lines = [[f"in units of {target.name}", "rows", "MAE", "RMSE", "R^2"]]
+    binned = isinstance(target, tabular.BinnedAmount)
+    lines = [[f"in units of {target.name}", "rows", "MAE", "RMSE", "R^2", *(["in 80 % interval", "its width"] if binned else [])]]
     for name, (x, y) in parts.items():
-        lines.append(_errors(name, target.decode(net.predict(x)), target.decode(y)))
+        lines.append(_errors(name, target.amounts(net, x), target.decode(y)))
+        if isinstance(target, tabular.BinnedAmount):
+            covered = target.distribution(net, x).coverage(y, [0.8])
+            lines[-1] += [f"{covered.covered[0]:.1%}", amount(covered.widths[0])]
     x, y = data.test
     lines.append(_errors("test, least squares", target.decode(_least_squares(*data.train, x)), target.decode(y)))
     lines.append(_errors("test, training median", np.full(len(y), np.median(target.decode(data.train[1]))), target.decode(y)))
-    return aligned(lines, left=1)
+    return aligned([line + [""] * (len(lines[0]) - len(line)) for line in lines], left=1)
 
 
 def _errors(name: str, predicted: np.ndarray, y: np.ndarray) -> list[str]:

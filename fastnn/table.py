@@ -12,7 +12,7 @@ import os
 import sys
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Table:
         return values
 
 
-def write(path: str | Path | None, columns: dict[str, Sequence[Any] | np.ndarray]) -> None:
+def write(path: str | Path | None, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
     """Write `columns` of equal length as CSV: to a file that appears whole or not at all, or to standard output."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")

@@ -8,11 +8,14 @@ dict and back, so that a saved network carries it and `predict` repeats it.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from .bins import KINDS, SMOOTHING, Bins, EmptyBinWarning, smoothing_of
+from .distribution import Distribution
 from .ensemble import Ensemble, load_any
 from .model import MLP
 from .preprocessing import Standardizer
@@ -103,6 +106,7 @@ class Classes:
 
     name: str
     labels: tuple[str, ...]
+    loss: ClassVar[str] = "softmax_cross_entropy"
 
     @property
     def outputs(self) -> int:
@@ -112,8 +116,18 @@ class Classes:
         place = {label: k for k, label in enumerate(self.labels)}
         return np.array([place.get(label, -1) for label in _labels(table, self.name)], np.int64)
 
+    def learnt(self, y: np.ndarray) -> np.ndarray:
+        """What the loss is given for `y`."""
+        return y
+
     def decode(self, predicted: np.ndarray) -> list[str]:
         return [self.labels[code] for code in predicted.tolist()]
+
+    def columns(self, net: Any, x: np.ndarray) -> dict[str, list[str]]:
+        """What is written for rows `x` of inputs."""
+        probabilities = net.predict_proba(x)
+        labels = self.decode(probabilities.argmax(axis=1))
+        return {f"predicted {self.name}": labels, "probability": [f"{value:.6f}" for value in probabilities.max(axis=1)]}
 
     def to_dict(self) -> dict[str, Any]:
         return {"task": "classification", "name": self.name, "labels": list(self.labels)}
@@ -126,6 +140,7 @@ class Amount:
     name: str
     mean: float
     std: float
+    loss: ClassVar[str] = "l2"
 
     @property
     def outputs(self) -> int:
@@ -134,11 +149,61 @@ class Amount:
     def encode(self, table: Table) -> np.ndarray:
         return ((_numbers(table, self.name) - self.mean) / self.std).astype(np.float32)
 
+    def learnt(self, y: np.ndarray) -> np.ndarray:
+        return y
+
     def decode(self, predicted: np.ndarray) -> np.ndarray:
         return predicted.reshape(-1).astype(np.float64) * self.std + self.mean
 
+    def amounts(self, net: Any, x: np.ndarray) -> np.ndarray:
+        """Predictions for rows `x` of inputs, in the target's own units."""
+        return self.decode(net.predict(x))
+
+    def columns(self, net: Any, x: np.ndarray) -> dict[str, list[str]]:
+        return {f"predicted {self.name}": _texts(self.amounts(net, x))}
+
     def to_dict(self) -> dict[str, Any]:
         return {"task": "regression", "name": self.name, "mean": self.mean, "std": self.std}
+
+
+@dataclass(frozen=True)
+class BinnedAmount:
+    """A target of numbers, float64 in its own units, that is learnt as a distribution over bins of the training rows; NaN is missing."""
+
+    name: str
+    bins: Bins
+    smoothing: float | str
+    loss: ClassVar[str] = "softmax_cross_entropy"
+
+    @property
+    def outputs(self) -> int:
+        return len(self.bins)
+
+    def encode(self, table: Table) -> np.ndarray:
+        return _numbers(table, self.name)
+
+    def learnt(self, y: np.ndarray) -> np.ndarray:
+        return self.bins.encode(y, self.smoothing)
+
+    def decode(self, y: np.ndarray) -> np.ndarray:
+        return y.astype(np.float64)
+
+    def distribution(self, net: Any, x: np.ndarray) -> Distribution:
+        return Distribution(net.predict_proba(x), self.bins)
+
+    def amounts(self, net: Any, x: np.ndarray) -> np.ndarray:
+        return self.distribution(net, x).mean()
+
+    def columns(self, net: Any, x: np.ndarray) -> dict[str, list[str]]:
+        distribution = self.distribution(net, x)
+        low, high = distribution.interval(0.8).T
+        return {f"predicted {self.name}": _texts(distribution.mean()), f"{self.name} 10 %": _texts(low), f"{self.name} 90 %": _texts(high)}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"task": "binned regression", "name": self.name, "bins": self.bins.to_dict(), "smoothing": self.smoothing}
+
+
+Target = Classes | Amount | BinnedAmount
 
 
 @dataclass(frozen=True)
@@ -149,28 +214,34 @@ class Prepared:
     validation: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
     features: Features
-    target: Classes | Amount
+    target: Target
     notes: tuple[str, ...]
+
+    def learnt(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The training and the validation part with targets as the loss takes them."""
+        return [(x, self.target.learnt(y)) for x, y in (self.train, self.validation)]
 
     def metadata(self) -> dict[str, Any]:
         return {"features": self.features.to_dict(), "target": self.target.to_dict()}
 
 
-def from_metadata(metadata: dict[str, Any]) -> tuple[Features, Classes | Amount]:
+def from_metadata(metadata: dict[str, Any]) -> tuple[Features, Target]:
     """What `Prepared.metadata` described; ValueError when the dict does not describe it."""
     try:
-        target = dict(metadata["target"])
-        if target.pop("task") == "classification":
-            return Features.from_dict(metadata["features"]), Classes(target["name"], tuple(target["labels"]))
-        return Features.from_dict(metadata["features"]), Amount(target["name"], float(target["mean"]), float(target["std"]))
+        return Features.from_dict(metadata["features"]), _target(metadata["target"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the network says nothing usable about the columns it was trained on ({error!r})") from None
 
 
-def prepare(table: Table, target: str, task: str = "auto", seed: int = 0) -> Prepared:
-    """Split the rows by a permutation of `seed`, fit the encoding on the training rows, encode every part."""
+def prepare(table: Table, target: str, task: str = "auto", seed: int = 0, bins: tuple[str, int] | None = None) -> Prepared:
+    """Split the rows by a permutation of `seed`, fit the encoding on the training rows, encode every part.
+
+    `bins = (kind, count)` has an amount learnt over bins; `task="auto"` takes the target for an amount then.
+    """
     notes: list[str] = []
-    kind = _task(table, target, task)
+    if bins is not None and task == "classification":
+        raise ValueError(f"{table.path}: bins are for an amount, and the task of '{target}' is a classification")
+    kind = _task(table, target, "regression" if bins is not None else task)
     present = ~np.isnan(_numbers(table, target)) if kind == "regression" else np.array([label != "" for label in _labels(table, target)])
     lost = int(table.rows - present.sum())
     if lost == table.rows:
@@ -178,7 +249,11 @@ def prepare(table: Table, target: str, task: str = "auto", seed: int = 0) -> Pre
     if lost:
         notes.append(f"{lost} rows without a value of {target}: dropped")
     parts = _split(table, np.flatnonzero(present), seed)
-    codec = _fit_classes(table, target) if kind == "classification" else _fit_amount(table, target, parts[0])
+    codec: Target
+    if kind == "classification":
+        codec = _fit_classes(table, target)
+    else:
+        codec = _fit_amount(table, target, parts[0]) if bins is None else _fit_bins(table, target, parts[0], *bins, notes)
     features = _fit_features(table, target, parts[0], notes)
     x, y = features.encode(table), codec.encode(table)
     train, validation, test = ((x[rows], y[rows]) for rows in parts)
@@ -231,6 +306,18 @@ def _fit_amount(table: Table, target: str, rows: np.ndarray) -> Amount:
     return Amount(target, float(values.mean()), float(values.std()))
 
 
+def _fit_bins(table: Table, target: str, rows: np.ndarray, kind: str, count: int, notes: list[str]) -> BinnedAmount:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", EmptyBinWarning)
+        try:
+            bins = KINDS[kind](_numbers(table, target)[rows], count)
+        except ValueError as error:
+            raise ValueError(f"{table.path}: column '{target}' cannot be cut into {count} {kind} bins: {error}") from None
+    notes.append(f"{target}: {bins}")
+    notes += [f"{target}: {warning.message}" for warning in caught]
+    return BinnedAmount(target, bins, SMOOTHING)
+
+
 def _fit_features(table: Table, target: str, rows: np.ndarray, notes: list[str]) -> Features:
     parts: list[Encoder] = []
     if table.pixels is not None:
@@ -280,16 +367,25 @@ def _fit_categories(table: Table, name: str, rows: np.ndarray, parts: list[Encod
         notes.append(f"{name}: text, one input for each of {_count(len(values), 'category', 'categories')}")
 
 
-def load(path: str) -> tuple[MLP | Ensemble, Features, Classes | Amount]:
+def load(path: str) -> tuple[MLP | Ensemble, Features, Target]:
     """What `fastnn train --out` saved: the net or ensemble, and how a table's columns become its inputs and targets."""
     net, metadata = load_any(path)
     try:
         features, target = from_metadata(metadata)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if net.sizes[-1] != target.outputs or hasattr(net.loss, "probabilities") != isinstance(target, Classes):
+    if net.sizes[-1] != target.outputs or hasattr(net.loss, "probabilities") != (target.loss == "softmax_cross_entropy"):
         raise ValueError(f"{path}: the network does not fit the target '{target.name}' that is saved with it")
     return net, features, target
+
+
+def _target(state: dict[str, Any]) -> Target:
+    name = state["name"]
+    if state["task"] == "classification":
+        return Classes(name, tuple(state["labels"]))
+    if state["task"] == "binned regression":
+        return BinnedAmount(name, Bins.from_dict(state["bins"]), smoothing_of("Bins.encode", state["smoothing"]))
+    return Amount(name, float(state["mean"]), float(state["std"]))
 
 
 def _encoder(state: dict[str, Any]) -> Encoder:
@@ -306,6 +402,10 @@ def _numbers(table: Table, name: str) -> np.ndarray:
     if values is None:
         raise ValueError(f"{table.path}: column '{name}' must hold numbers as in training (got '{_first_text(table.text(name))}')")
     return values
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return [f"{value:.8g}" for value in values]
 
 
 def _labels(table: Table, name: str) -> list[str]:

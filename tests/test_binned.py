@@ -227,7 +227,7 @@ def test_it_prints_as_the_call_that_makes_it():
     assert repr(BinnedRegression([16], bins=7, smoothing=0)) == (
         "BinnedRegression((16,), bins=7, kind='quantile', smoothing=0.0, activation='relu', keep_prob=1.0, init='he_normal', "
         "dtype='float32', seed=0)")
-    assert "bins=<Bins: 2 given from 0 to 2>, smoothing" in repr(BinnedRegression(bins=Bins([0, 1, 2])))
+    assert "bins=<Bins: 2 given bins from 0 to 2>, smoothing" in repr(BinnedRegression(bins=Bins([0, 1, 2])))
 
 
 def test_the_picture_is_that_of_the_distribution(tmp_path, learnt):

@@ -31,7 +31,7 @@ def test_uniform_bins():
     assert made.edges.tolist() == [0, 5, 10]
     assert made.centers.tolist() == [1, 10]
     assert made.atoms.tolist() == [False, False]  # one row says nothing of repetition
-    assert repr(made) == "<Bins: 2 uniform from 0 to 10>"
+    assert repr(made) == "<Bins: 2 uniform bins from 0 to 10>"
     assert len(made) == made.asked == 2
 
 
@@ -56,7 +56,7 @@ def test_quantile_bins_are_merged_over_equal_values():
     assert low.edges.tolist() == [0, 0.5, 2.5, 4]
     assert low.centers.tolist() == [0, 1.5, 3.5]
     assert low.atoms.tolist() == [True, False, False]
-    assert repr(low) == "<Bins: 3 quantile (of 5; equal values share one) from 0 to 4>"
+    assert repr(low) == "<Bins: 3 quantile bins (of 5; equal values share one) from 0 to 4>"
     high = Bins.quantile([1, 2, 3, 4] + [9] * 6, 5)
     assert high.edges.tolist() == [1, 2.5, 6.5, 9]
     assert high.atoms.tolist() == [False, False, True]
@@ -115,7 +115,7 @@ def test_edges_of_ones_own_take_centres_from_rows():
     assert centered.edges.tolist() == [0, 1, 2, 4]
     for array in (made.edges, made.centers, made.atoms, centered.centers):
         assert not array.flags.writeable
-    assert repr(made) == "<Bins: 3 given from 0 to 4>"
+    assert repr(made) == "<Bins: 3 given bins from 0 to 4>"
 
 
 def test_empty_bins_are_told_of_at_the_line_that_made_them():

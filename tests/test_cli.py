@@ -13,7 +13,7 @@ import threading
 import numpy as np
 import pytest
 
-from fastnn import MLP, CosineDecay, ReduceOnPlateau, StepDecay, Warmup, cli, cli_train, io, table, tabular
+from fastnn import MLP, Bins, CosineDecay, ReduceOnPlateau, StepDecay, Warmup, cli, cli_train, io, table, tabular
 from fastnn.datasets import load_digits
 from fastnn.schedules import Schedule
 
@@ -114,6 +114,46 @@ def test_regression_beats_least_squares_in_the_units_of_the_target(capsys, price
     assert np.sqrt(np.mean((predicted - price) ** 2)) < 1.5 * rmse
 
 
+def test_an_amount_over_bins_has_intervals(capsys, prices, tmp_path):
+    net, predictions = tmp_path / "net.npz", tmp_path / "predictions.csv"
+    status, out, _ = run(capsys, "train", prices, "--target", "price", "--bins", "uniform:30", "--out", net, "--epochs", "30",
+                         "--hidden", "64", "--optimizer", "adam", "--learning-rate", "0.005")
+    assert status == 0
+    assert re.search(r"^price: 30 uniform bins from \d+", out, re.MULTILINE)
+    assert "MLP((4, 64, 30)" in out
+    rows, _, rmse, r2, covered, width = figures(out, "test")
+    assert rows == 180
+    assert r2 > 0.9 > figures(out, "test, least squares")[3]
+    assert 70.0 <= covered <= 100.0
+    status, out, _ = run(capsys, "predict", net, prices, "--out", predictions)
+    assert (status, out) == (0, "")
+    with predictions.open(newline="") as file:
+        predicted, low, high = np.array([[float(cell) for cell in line.values()] for line in csv.DictReader(file)]).T
+    with prices.open(newline="") as file:
+        price = np.array([float(line["price"]) for line in csv.DictReader(file)])
+    assert np.sqrt(np.mean((predicted - price) ** 2)) < 1.5 * rmse
+    assert 0.7 < np.mean((low <= price) & (price <= high)) <= 1
+    assert np.mean(high - low) == pytest.approx(width, rel=0.1)
+    assert "binned regression of price" in run(capsys, "info", net)[1]
+    out = run(capsys, "train", prices, "--target", "price", "--bins", "12", "--epochs", "1", "--hidden", "none")[1]
+    assert "price: 12 quantile bins from" in out
+    assert "MLP((4, 12)" in out
+
+
+def test_networks_over_bins_are_averaged(capsys, prices, tmp_path):
+    net = tmp_path / "net.npz"
+    status, out, _ = run(capsys, "train", prices, "--target", "price", "--bins", "12", "--ensemble", "2", "--average", "0.9", "--epochs",
+                         "3", "--hidden", "16", "--out", net)
+    assert status == 0
+    rmse = figures(out, "test")[2]
+    alone = re.search(r"test RMSE of one network (\S+) to (\S+), mean (\S+); of all 2 together (\S+)", out)
+    low, high, mean, together = map(float, alone.groups())
+    assert low <= mean <= high
+    assert together == pytest.approx(rmse, rel=1e-3)
+    status, out, _ = run(capsys, "predict", net, prices)
+    assert (status, out.splitlines()[0]) == (0, "predicted price,price 10 %,price 90 %")
+
+
 def test_predict_names_classes_and_prints_without_out(capsys, tmp_path):
     x, y = load_digits()
     data, net = tmp_path / "data.npz", tmp_path / "net.npz"
@@ -199,6 +239,8 @@ def test_gradcheck_fails_on_a_wrong_gradient(capsys, monkeypatch):
     ("a,y\n" + "1,u\n3,v\n" * 20, ["--target", "y", "--task", "regression"], "must hold numbers for a regression"),
     ("a,y\n" + "1,u\n3,v\n" * 20, ["--target", "y", "--keep-prob", "0"], "'keep_prob'"),
     ("a,y\n" + "1,u\n3,v\n" * 20, ["--target", "y", "--learning-rate", "-1"], "'learning_rate'"),
+    ("a,y\n" + "1,u\n3,v\n" * 20, ["--target", "y", "--bins", "2"], "must hold numbers for a regression"),
+    ("a,y\n" + "1,2\n3,4\n" * 20, ["--target", "y", "--bins", "uniform:3"], "column 'y' cannot be cut into 3 uniform bins"),
     ("\x00\x01", ["--target", "y"], "NUL"),
 ])
 def test_each_wrong_table_is_one_sentence(capsys, tmp_path, content, options, sentence):
@@ -224,7 +266,12 @@ def test_each_wrong_table_is_one_sentence(capsys, tmp_path, content, options, se
     (["train", "--schedule", "fast"], "argument 'text' must name a schedule (expected one of none, step, "),
     (["train", "--schedule", "step:0.5"], "expected step:FACTOR:EVERY such as step:0.5:5, got 'step:0.5'"),
     (["train", "--schedule", "step:0.5:0"], "StepDecay: argument 'every'"),
-    (["train", "--target", "y"], "--target and --task are for a data file"),
+    (["train", "--target", "y"], "--target, --task and --bins are for a data file"),
+    (["train", "--bins", "20"], "--target, --task and --bins are for a data file"),
+    (["train", "--bins", "1"], "--bins: must be a whole number from 2"),
+    (["train", "--bins", "many"], "--bins: must be a whole number from 2"),
+    (["train", "--bins", "cubic:9"], "--bins: must be a number of bins, or one of uniform, quantile, logarithmic and a number"),
+    (["train", "--bins", ":9"], "--bins: must be a number of bins"),
     (["train", "--out", "net.pkl"], "must end in .npz or .safetensors"),
     (["train", "--out", "absent/net.npz"], "cannot be written"),
     (["predict", "absent.npz", "data.csv"], "absent.npz"),
@@ -256,6 +303,9 @@ def test_predict_refuses_other_columns_and_other_files(capsys, prices, tmp_path)
     assert "says nothing usable about the columns" in refused(capsys, "predict", plain, prices)
     trained, metadata = io.load(net)
     metadata["target"] = {"task": "classification", "name": "price", "labels": ["low", "high"]}
+    io.save(plain, trained, metadata)
+    assert "does not fit the target 'price'" in refused(capsys, "predict", plain, prices)
+    metadata["target"] = {"task": "binned regression", "name": "price", "bins": Bins([0, 1, 2]).to_dict(), "smoothing": 1}
     io.save(plain, trained, metadata)
     assert "does not fit the target 'price'" in refused(capsys, "predict", plain, prices)
 

@@ -136,7 +136,7 @@ def test_float32_probabilities_and_repr():
     made = Distribution(np.array([[0.1, 0.9]], np.float32), Bins([0, 1, 2]))
     assert made.quantile(1.0)[0] == 2.0  # rounding leaves no mass over
     assert made.mean().dtype == made.quantile(0.5).dtype == np.float64
-    assert repr(made) == "<Distribution of 1 rows over <Bins: 2 given from 0 to 2>>"
+    assert repr(made) == "<Distribution of 1 rows over <Bins: 2 given bins from 0 to 2>>"
     assert made.edges.tolist() == [0, 1, 2]
 
 

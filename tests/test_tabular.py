@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from fastnn import tabular
+from fastnn import MLP, Bins, Distribution, tabular
 from fastnn.table import Table
 
 ROWS = 200
@@ -144,8 +144,74 @@ def test_json_keeps_everything():
         assert features.to_dict() == prepared.features.to_dict()
 
 
+def test_an_amount_over_bins_of_the_training_rows():
+    price = table().columns["price"].copy()
+    price[3::3] = 2e5  # one value in many rows
+    price[5] = np.nan
+    data = table(price=price)
+    prepared = tabular.prepare(data, "price", seed=3, bins=("quantile", 12))
+    x, y = prepared.train
+    target = prepared.target
+    assert target.bins.to_dict() == Bins.quantile(y, 12).to_dict()
+    assert target.outputs == len(target.bins) < 12
+    assert set(y) < set(price)
+    assert target.decode(y).tolist() == y.tolist()
+    assert f"price: {target.bins}" in prepared.notes
+    assert "(of 12; equal values share one)" in str(target.bins)
+    assert "1 rows without a value of price: dropped" in prepared.notes
+    for (inputs, targets), (own, amounts) in zip(prepared.learnt(), (prepared.train, prepared.validation)):
+        assert inputs is own
+        np.testing.assert_array_equal(targets, target.bins.encode(amounts, 0.75))
+    net = MLP((x.shape[1], target.outputs), seed=1)
+    distribution = Distribution(net.predict_proba(x), target.bins)
+    np.testing.assert_array_equal(target.amounts(net, x), distribution.mean())
+    columns = target.columns(net, x)
+    assert list(columns) == ["predicted price", "price 10 %", "price 90 %"]
+    want = np.column_stack([distribution.mean(), distribution.quantile([0.1, 0.9])])
+    np.testing.assert_allclose(np.array(list(columns.values()), float).T, want, rtol=1e-7)
+    _, again = tabular.from_metadata(json.loads(json.dumps(prepared.metadata())))
+    assert again.to_dict() == target.to_dict()
+    np.testing.assert_array_equal(again.learnt(y), target.learnt(y))
+
+
+def test_other_targets_are_learnt_as_they_are():
+    for target in ("price", "colour"):
+        prepared = tabular.prepare(table(), target)
+        (_, train), (_, validation) = prepared.learnt()
+        assert train is prepared.train[1]
+        assert validation is prepared.validation[1]
+
+
+def test_empty_bins_are_a_note():
+    price = np.linspace(1.0, 2.0, ROWS)
+    price[::2] += 100
+    prepared = tabular.prepare(table(price=price), "price", bins=("uniform", 20))
+    assert any("price: fastnn.Bins: 18 of 20 uniform bins hold no row" in note for note in prepared.notes)
+
+
+def test_few_whole_numbers_are_an_amount_over_bins():
+    cells = [str(k % 5 + 1) for k in range(ROWS)]
+    assert tabular.prepare(table(price=cells), "price").target.outputs == 5
+    assert tabular.prepare(table(price=cells), "price", bins=("quantile", 4)).target.bins.edges[-1] == 5
+
+
+@pytest.mark.parametrize(("changes", "target", "task", "sentence"), [
+    ({}, "price", "classification", "bins are for an amount, and the task of 'price' is a classification"),
+    ({}, "colour", "auto", "must hold numbers for a regression"),
+    ({"price": [str(k % 3) for k in range(ROWS)]}, "price", "auto",
+     "column 'price' cannot be cut into 10 logarithmic bins: .* at least 10 distinct values, got 3"),
+    ({"price": [str(-k) for k in range(ROWS)]}, "price", "regression", "logarithmic bins: .* must be positive"),
+])  # fmt: skip
+def test_targets_that_bins_cannot_be_made_of(changes, target, task, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        tabular.prepare(table(**changes), target, task, bins=("logarithmic", 10))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("metadata", [
     {},
+    {"target": {"task": "binned regression", "name": "y", "bins": {}, "smoothing": 1}, "features": {"parts": []}},
+    {"target": {"task": "binned regression", "name": "y", "bins": Bins([0, 1, 2]).to_dict(), "smoothing": "x"}, "features": {"parts": []}},
     {"target": 3, "features": {}},
     {"target": {"task": "regression", "name": "y"}, "features": {"parts": []}},
     {"target": {"task": "classification", "name": "y", "labels": ["a"]}, "features": {"parts": [{"kind": "x"}]}},
