@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import cli_ensemble, cli_plot, cli_train
+from . import cli_ensemble, cli_plot, cli_search, cli_train
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 WRONG = 2
@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("data", help="a .csv, .csv.gz or .npz file with the columns of training; the target may be absent")
     predict.add_argument("--out", help="the .csv file to write (default: standard output)")
     predict.set_defaults(run=_predict)
+    search = commands.add_parser("search", help="search hyperparameters on a table, or on the embedded digits", allow_abbrev=False)
+    cli_search.add_arguments(search)
+    search.set_defaults(run=cli_search.run)
     plot = commands.add_parser("plot", help="draw training curves of saved histories", allow_abbrev=False)
     cli_plot.add_arguments(plot)
     plot.set_defaults(run=cli_plot.run)

@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.history:
         table.check_writable(arguments.history, (".json",))
     plan = schedule(arguments)
-    data = _prepare(arguments)
+    data = prepared(arguments)
     for note in data.notes:
         print(note)
     if arguments.ensemble is not None or arguments.average is not None:
@@ -151,7 +151,8 @@ def digits() -> table.Table:
     return table.Table(len(x), {"digit": y[order]}, x[order], test_from=len(x) - DIGITS_TEST, path="the embedded digits")
 
 
-def _prepare(arguments: argparse.Namespace) -> tabular.Prepared:
+def prepared(arguments: argparse.Namespace) -> tabular.Prepared:
+    """The parts of the table that data, --target, --task and --seed say, for every command that starts from one."""
     if arguments.data is None:
         if arguments.target is not None or arguments.task != "auto" or arguments.bins is not None:
             raise ValueError("--target, --task and --bins are for a data file, and the embedded digits have a fixed target")

@@ -32,8 +32,7 @@ class Border(NamedTuple):
 
     def __str__(self) -> str:
         end = {"low": "lower", "high": "upper"}[self.side]
-        searched, wider = (f"{type(each).__name__}({each.low:g}, {each.high:g})" for each in (self.searched, self.wider))
-        return f"the best {self.parameter}, {self.value:.4g}, is near the {end} border of {searched}: search {wider}"
+        return f"the best {self.parameter}, {self.value:.4g}, is near the {end} border of {self.searched}: search {self.wider}"
 
 
 @dataclass
@@ -131,13 +130,14 @@ class SearchResult:
             rows.append([str(trial.index), str(trial.stage + 1), f"{trial.epochs:g}", *measured,
                          *(_cell(trial.parameters[name]) for name in names)])
         count, exploded = len(self.trials), len(self.exploded)
-        return f"{text.aligned(rows)}\n{count} trials in {self.stages} stages, {exploded} of which exploded"
+        stages = "one stage" if self.stages == 1 else f"{self.stages} stages"
+        return f"{text.aligned(rows)}\n{count} trials in {stages}, {exploded} of which exploded"
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """A picture with a panel a hyperparameter: its values (on its own scale) against the score, coloured by stage; returned, and
         written to `path`. A star is the best trial, crosses below are those that exploded, lines the borders of the ranges."""
         names = list(self.space)
-        columns = min(3, len(names))
+        columns = 2 if len(names) == 4 else min(3, len(names))
         lines = -(-len(names) // columns)
         figure = plots.figure("SearchResult.plot", 3.4 * columns, 2.9 * lines + 0.4)
         axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()

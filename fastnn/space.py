@@ -63,6 +63,9 @@ class Range:
         more = "".join(f", {name}={value!r}" for name, value in given.items() if value)
         return f"{type(self).__name__}({self.low!r}, {self.high!r}{more})"
 
+    def __str__(self) -> str:
+        return f"{type(self).__name__}({self.low:.4g}, {self.high:.4g})"
+
     def sample(self, rng: np.random.Generator) -> Any:
         """A value, uniform in the range's scale."""
         return self._value(rng.uniform(self._scaled(self.low), self._scaled(self.high)))

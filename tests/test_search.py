@@ -290,7 +290,7 @@ def test_where_all_explode_a_sentence_says_so(tmp_path):
     assert (tmp_path / "log").read_text().count("\n") == 6
     with pytest.raises(ValueError, match=r"must have a trial with a score .*5 trials, 5 of which exploded"):
         _ = search.result.best
-    assert "5 trials in 1 stages" in str(search.result)
+    assert "5 trials in one stage" in str(search.result)
 
 
 def test_one_wild_update_is_an_explosion():
@@ -450,7 +450,7 @@ def test_the_table(capsys):
     assert head.split() == ["trial", "stage", "epochs", "val_accuracy", "val_loss", "learning_rate", "width"]
     assert [int(row.split()[0]) for row in rows] == [trial.index for trial in result.top(3)]
     assert rows[0].split()[1:5] == ["1", "1", f"{result.best.score:.4f}", f"{result.best.loss:.4f}"]
-    assert foot == "5 trials in 1 stages, 0 of which exploded"
+    assert foot == "5 trials in one stage, 0 of which exploded"
     assert repr(result) == "<SearchResult of 5 trials of learning_rate, width>"
 
 
