@@ -153,8 +153,9 @@ def digits() -> table.Table:
 
 def prepared(arguments: argparse.Namespace) -> tabular.Prepared:
     """The parts of the table that data, --target, --task and --seed say, for every command that starts from one."""
+    binned = getattr(arguments, "bins", None)  # not every command has it
     if arguments.data is None:
-        if arguments.target is not None or arguments.task != "auto" or arguments.bins is not None:
+        if arguments.target is not None or arguments.task != "auto" or binned is not None:
             raise ValueError("--target, --task and --bins are for a data file, and the embedded digits have a fixed target")
         return tabular.prepare(digits(), "digit", seed=arguments.seed)
     read = table.read(arguments.data)
@@ -163,7 +164,7 @@ def prepared(arguments: argparse.Namespace) -> tabular.Prepared:
         if Path(arguments.data).suffix.lower() != ".npz":
             raise ValueError(f"--target must name the column of {arguments.data} to learn (columns: {', '.join(read.columns)})")
         target = "y"
-    return tabular.prepare(read, target, arguments.task, arguments.seed, arguments.bins)
+    return tabular.prepare(read, target, arguments.task, arguments.seed, binned)
 
 
 def patience(arguments: argparse.Namespace) -> int:

@@ -101,7 +101,7 @@ def test_one_trial_is_a_search(capsys):
     (["--trials", "0"], "--trials: must be a whole number"), (["--folds", "1"], "--folds: must be"),
     (["--log", "trials.txt"], "must end in .jsonl"),
     (["--plot", "search.npz"], "must end in .png"), (["--out", "net.txt"], "must end in .npz"),
-    (["--target", "digit"], "--target and --task"),
+    (["--target", "digit"], "the embedded digits have a fixed target"),
     (["missing.csv", "--target", "a"], "missing.csv"), (["--log", "nowhere/trials.jsonl"], "nowhere"),
 ])  # fmt: skip
 def test_what_a_user_gets_wrong_is_a_sentence(capsys, arguments, sentence):
