@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import cli_ensemble, cli_plot, cli_search, cli_train
+from . import cli_diagnose, cli_ensemble, cli_plot, cli_search, cli_train
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 WRONG = 2
@@ -73,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
     plot = commands.add_parser("plot", help="draw training curves of saved histories", allow_abbrev=False)
     cli_plot.add_arguments(plot)
     plot.set_defaults(run=cli_plot.run)
+    diagnose = commands.add_parser("diagnose", help="judge a network layer by layer before it is trained, or after", allow_abbrev=False)
+    cli_diagnose.add_arguments(diagnose)
+    diagnose.set_defaults(run=cli_diagnose.run)
     info = commands.add_parser("info", help="say what fastnn runs on here, or what a saved network is", allow_abbrev=False)
     info.add_argument("net", nargs="?", help="a saved network or ensemble")
     info.set_defaults(run=_info)

@@ -354,3 +354,8 @@ def test_ctrl_c_keeps_the_last_completed_epoch(tmp_path, saved):
         net, metadata = io.load(tmp_path / "net.npz")
         features, _ = tabular.from_metadata(metadata)
         assert np.mean(net.predict(features.encode(table.Table(len(x), {}, x))) == y) > 0.9
+
+
+def test_diagnose_judges_what_train_begins_with(capsys):
+    assert run(capsys, "diagnose", "--hidden", "8")[0] == 0
+    assert run(capsys, "diagnose", "--hidden", "8", "--learning-rate", "0")[0] == 1
