@@ -81,6 +81,8 @@ def _saved(arguments: argparse.Namespace) -> tuple[MLP, Any, np.ndarray, np.ndar
     if unwanted:
         raise ValueError(f"{', '.join(unwanted)}: not with --net, for the saved network knows")
     net, features, target = tabular.load(arguments.net)
+    if not isinstance(net, MLP):
+        raise ValueError(f"{arguments.net}: holds an ensemble, and one network is judged at a time")
     rows = cli_train.digits() if arguments.data is None else table.read(arguments.data)
     x, y = features.encode(rows), target.encode(rows)
     known = y >= 0 if isinstance(target, tabular.Classes) else ~np.isnan(y)

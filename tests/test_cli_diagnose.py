@@ -134,6 +134,9 @@ def test_files_that_do_not_fit(capsys, prices, tmp_path):
     path = trained(tmp_path / "net.npz", prices, "--target", "price")
     capsys.readouterr()
     assert "there is no column 'a'" in refused(capsys, "--net", path)
+    members = trained(tmp_path / "members.npz", prices, "--target", "price", "--ensemble", "2")
+    capsys.readouterr()
+    assert "holds an ensemble" in refused(capsys, prices, "--net", members)
     prices.write_text("a,b,price\n1,2,\n3,4,\n")
     assert "no row has a value of price" in refused(capsys, prices, "--net", path)
 

@@ -385,6 +385,11 @@ def test_numbers_that_are_not_finite_are_bad_and_no_warning():
     assert {"bad"} == {*verdicts(report, "loss"), *verdicts(report, "small batch"), *verdicts(report, "update ratio")}
     assert verdicts(report, "variance")[-1] == "bad"
     assert "not a finite number" in str(report)
+    assert verdicts(report, "gradient norm") == ["bad"] * 3
+    made = net()
+    made.layers[-1].weight[...] = 1e308  # only the scores overflow
+    report = diagnose(made, X)
+    assert (report.layers[-1].verdict, report.layers[-2].verdict) == ("bad", "good")
     missing = X.copy()
     missing[3, 2] = math.nan
     assert verdicts(diagnose(net(), missing, LABELS), "variance")[0] == "bad"
