@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _built(arguments: argparse.Namespace) -> tuple[MLP, Any, np.ndarray, np.ndarray]:
     """A new network and the training rows."""
     settings = {name: default if getattr(arguments, name) is None else getattr(arguments, name) for name, default in BUILD.items()}
-    data = cli_train.prepared(argparse.Namespace(**{**vars(arguments), **settings}))
+    data = cli_train.prepared(argparse.Namespace(**{**vars(arguments), **settings, "bins": None}))
     x, y = data.train
     net = MLP((x.shape[1], *settings["hidden"], data.target.outputs), activation=settings["activation"], init=settings["init"],
               keep_prob=settings["keep_prob"], seed=arguments.seed)

@@ -290,16 +290,20 @@ def _histogram(axes: Any, counts: np.ndarray, edges: np.ndarray) -> None:
     axes.tick_params(labelsize=7)
 
 
+def _drawable(values: np.ndarray) -> np.ndarray:
+    """The numbers whose differences do not overflow, in float64."""
+    return values[np.abs(values) < 1e300].astype(np.float64)
+
+
 def _ends(layers: Sequence[np.ndarray]) -> tuple[float, float]:
-    quantiles = [np.quantile(values[np.isfinite(values)], (0.001, 0.999)) for values in layers if np.isfinite(values).any()]
+    quantiles = [np.quantile(finite, (0.001, 0.999)) for finite in map(_drawable, layers) if finite.size]
     return (float(min(low for low, _ in quantiles)), float(max(high for _, high in quantiles))) if quantiles else (0.0, 1.0)
 
 
 def _summary(values: np.ndarray) -> tuple[int, float, float, tuple[np.ndarray, np.ndarray]]:
     """Units, mean, variance and histogram."""
-    finite = values[np.isfinite(values)]
     return (values.shape[1], float(values.mean(dtype=np.float64)), float(values.var(dtype=np.float64)),
-            np.histogram(finite.astype(np.float64), BINS))
+            np.histogram(_drawable(values), BINS))
 
 
 def _spread(variance: float, advice: str) -> Finding:
