@@ -16,7 +16,8 @@ from .model import MLP
 from .optimizers import OPTIMIZERS
 
 # What --net replaces; their options default to None, so that one given beside --net is noticed.
-BUILD: dict[str, Any] = {"hidden": (256, 128), "activation": "relu", "init": "he_normal", "keep_prob": 1.0, "task": "auto"}
+BUILD: dict[str, Any] = {"hidden": (256, 128), "activation": "relu", "init": "he_normal", "keep_prob": 1.0, "task": "auto",
+                         "bins": None}
 
 
 def initialiser(text: str) -> str | Initializer:
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="?", help="a table as for fastnn train; left out: the embedded digits")
     parser.add_argument("--target", metavar="COLUMN", help="the column to learn (default for .npz: y)")
     parser.add_argument("--task", choices=tabular.TASKS, help="auto: text and few whole numbers are classes")
+    parser.add_argument("--bins", type=cli_train.binning, metavar="[KIND:]N", help="learn an amount over bins, as fastnn train does")
     parser.add_argument("--net", metavar="FILE", help="judge this network, which fastnn train --out wrote, instead of a new one")
     parser.add_argument("--hidden", type=cli_train.hidden, metavar="N,N", help="hidden layer sizes, or none (default 256,128)")
     parser.add_argument("--activation", choices=sorted(ACTIVATIONS), help="default relu")
@@ -68,11 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _built(arguments: argparse.Namespace) -> tuple[MLP, Any, np.ndarray, np.ndarray]:
     """A new network and the training rows."""
     settings = {name: default if getattr(arguments, name) is None else getattr(arguments, name) for name, default in BUILD.items()}
-    data = cli_train.prepared(argparse.Namespace(**{**vars(arguments), **settings, "bins": None}))
-    x, y = data.train
+    data = cli_train.prepared(argparse.Namespace(**{**vars(arguments), **settings}))
+    x, y = data.learnt()[0]
     net = MLP((x.shape[1], *settings["hidden"], data.target.outputs), activation=settings["activation"], init=settings["init"],
               keep_prob=settings["keep_prob"], seed=arguments.seed)
-    return net, "softmax_cross_entropy" if isinstance(data.target, tabular.Classes) else "l2", x, y
+    return net, data.target.loss, x, y
 
 
 def _saved(arguments: argparse.Namespace) -> tuple[MLP, Any, np.ndarray, np.ndarray]:
@@ -88,4 +90,4 @@ def _saved(arguments: argparse.Namespace) -> tuple[MLP, Any, np.ndarray, np.ndar
     known = y >= 0 if isinstance(target, tabular.Classes) else ~np.isnan(y)
     if not known.any():
         raise ValueError(f"{rows.path}: no row has a value of {target.name} that the network knows")
-    return net, net.loss, x[known], y[known]
+    return net, net.loss, x[known], target.learnt(y[known])

@@ -292,7 +292,8 @@ def _histogram(axes: Any, counts: np.ndarray, edges: np.ndarray) -> None:
 
 def _drawable(values: np.ndarray) -> np.ndarray:
     """The numbers whose differences do not overflow, in float64."""
-    return values[np.abs(values) < 1e300].astype(np.float64)
+    values = values.astype(np.float64)
+    return values[np.abs(values) < 1e300]
 
 
 def _ends(layers: Sequence[np.ndarray]) -> tuple[float, float]:

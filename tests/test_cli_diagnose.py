@@ -90,6 +90,21 @@ def test_a_saved_network_is_judged_on_its_own_columns(capsys, prices, tmp_path):
     assert "200 rows" in out
 
 
+def test_a_saved_network_over_bins(capsys, prices, tmp_path):
+    path = trained(tmp_path / "net.npz", prices, "--target", "price", "--bins", "5")
+    capsys.readouterr()
+    status, out, _ = run(capsys, prices, "--net", path)
+    assert status in (0, 1)
+    assert "200 rows" in out
+    assert "1.609" in out  # log(5)
+    net, features, target = tabular.load(path)
+    rows = fastnn.table.read(prices)
+    assert str(fastnn.diagnose(net, features.encode(rows)[:200], target.learnt(target.encode(rows)[:200]))) in out
+    _, out, _ = run(capsys, prices, "--target", "price", "--bins", "uniform:7", "--hidden", "8")
+    assert "MLP((2, 8, 7)" in out
+    assert "1.946" in out  # log(7)
+
+
 def test_a_saved_network_of_the_digits_needs_no_table(capsys, tmp_path):
     path = trained(tmp_path / "net.npz")
     capsys.readouterr()
@@ -115,8 +130,8 @@ def test_a_picture_on_request(capsys, tmp_path):
     (["--optimizer", "newton"], "invalid choice"),
     (["--learning-rate", "-1"], "'learning_rate' must be finite and in range"),
     (["--keep-prob", "0"], "'keep_prob' must be finite and in range"),
-    (["--target", "digit"], "--target and --task are for a data file"),
-    (["--task", "regression"], "--target and --task are for a data file"),
+    (["--target", "digit"], "are for a data file"),
+    (["--task", "regression"], "are for a data file"),
     (["nothing.csv"], "nothing.csv"),
     (["--net", "nothing.npz"], "nothing.npz"),
     (["--plot", "a.doc"], r"must end in .png or .svg or .pdf"),
