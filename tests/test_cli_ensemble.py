@@ -171,6 +171,7 @@ def test_ctrl_c_saves_the_best_so_far(capsys, tmp_path, monkeypatch, options):
     assert re.search(rf"interrupted after epoch 3; what was best on the validation rows, of epoch \d, is saved in {path}$", err.strip())
     assert ensemble.load_any(path)[0].forward(np.ones((1, 64))).tobytes() == ensemble.load_any(complete)[0].forward(
         np.ones((1, 64))).tobytes()  # fmt: skip
+    assert tabular.load(str(path))[2].name == "digit"
     assert run(capsys, *constant, "--epochs", 9)[2].strip().endswith("nothing was saved, because --out was not given")
 
 

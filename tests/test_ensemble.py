@@ -83,7 +83,7 @@ def test_scores_are_averaged(loss):
     members = nets(loss=loss)
     together = Ensemble(members)
     mean = np.mean([net.forward(X).astype(np.float64) for net in members], axis=0)
-    assert together.forward(X) == pytest.approx(mean, abs=1e-6)
+    assert np.array_equal(together.forward(X), mean.astype(np.float32))
     expected = mean if loss == L2() else mean.argmax(axis=1)
     assert together.predict(X) == pytest.approx(expected, abs=1e-6)
     with pytest.raises(ValueError, match=r"^fastnn.Ensemble.predict_proba: argument 'self.loss' must give probabilities"):
@@ -226,6 +226,22 @@ def test_an_interrupt_within_an_epoch_goes_back_to_its_beginning(average):
         Ensemble.from_seeds((6, 12, 3), X, LABELS, epochs=9, callbacks=[interrupt], **settings)
     assert bits(caught.value.ensemble) == bits(Ensemble.from_seeds((6, 12, 3), X, LABELS, epochs=3, **settings))
     assert [len(history) for history in caught.value.ensemble.histories] == [3, 3]
+
+
+def test_an_interrupt_while_an_epoch_is_recorded_leaves_it_out():
+    def build(seed):
+        def observe(record):
+            if record["epoch"] == 3 and seed == 1:
+                raise KeyboardInterrupt
+
+        trainer = Trainer(MLP((6, 12, 3), seed=seed))
+        trainer.observe = observe
+        return trainer
+
+    with pytest.raises(ensemble.Interrupted) as caught:
+        Ensemble.from_seeds(build, X, LABELS, members=2, epochs=9)
+    assert bits(caught.value.ensemble) == bits(Ensemble.from_seeds((6, 12, 3), X, LABELS, members=2, epochs=2))
+    assert [len(history) for history in caught.value.ensemble.histories] == [2, 2]
 
 
 def test_ctrl_c_before_anything_was_complete():
