@@ -194,7 +194,7 @@ def plot_search_projections(grid: SearchResult, random: SearchResult, parameters
         points = [x(trial) for trial in result.trials]
         above.scatter(points, [y(trial) for trial in result.trials], s=24, color="C0" if name == "grid" else "C1")
         above.plot(points, [1.0] * len(points), "|", color="k", markersize=14, transform=above.get_xaxis_transform(), clip_on=False)
-        above.set_title(f"{name}: {len(points)} trials,\n{len(set(points))} values of {first}", fontsize="medium")
+        above.set_title(f"{name}: {len(points)} trials,\n{len(set(points))} values of {first}", fontsize="medium", pad=12)
         above.set_xlabel("")
         below.scatter([x(trial) for trial in own], [trial.score for trial in own], s=24, color="C0" if name == "grid" else "C1")
     axes[0, 1].set_ylabel("")
@@ -209,6 +209,10 @@ def _axis_place(axis: Any, name: str, result: SearchResult, which: str = "x") ->
     if isinstance(dimension, Range):
         if dimension.log:
             getattr(axis, f"set_{which}scale")("log")
+            if dimension.high < 100 * dimension.low:  # matplotlib's own labels, powers of ten and their multiples, would overlap
+                ticks = dimension.grid(5)
+                getattr(axis, f"set_{which}ticks")(ticks, [f"{tick:.3g}" for tick in ticks])
+                getattr(axis, f"set_{which}ticks")([], minor=True)
         return lambda trial: trial.parameters[name]
     options = [repr(option) for option in dimension.options]
     getattr(axis, f"set_{which}ticks")(range(len(options)), [_cell(option) for option in dimension.options])
