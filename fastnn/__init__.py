@@ -16,6 +16,7 @@ from .dropout import DropoutReport, dropout_check
 from .ensemble import Ensemble, EnsembleReport
 from .fingerprint import DataLeakWarning
 from .gradcheck import GradientReport, gradient_check
+from .hessiancheck import HessianReport, hessian_check
 from .history import History
 from .io import load, save
 from .losses import L2, Hinge, SoftmaxCrossEntropy
@@ -27,6 +28,7 @@ from .range_test import RangeReport, learning_rate_range_test
 from .schedules import CosineDecay, ExponentialDecay, InverseTimeDecay, ReduceOnPlateau, StepDecay, Warmup, plot_schedules
 from .search import GridSearch, RandomSearch, Stage
 from .search_result import BorderWarning, SearchResult, plot_search_projections
+from .second_order import MinimizeResult, hessian, hessian_vector_product, minimize
 from .snapshots import Snapshots
 from .space import Choice, IntUniform, LogUniform, Uniform
 from .trainer import Trainer
@@ -83,12 +85,14 @@ __all__ = [
     "ExponentialDecay",
     "GradientReport",
     "GridSearch",
+    "HessianReport",
     "Hinge",
     "History",
     "IntUniform",
     "InverseTimeDecay",
     "LogUniform",
     "MinMaxScaler",
+    "MinimizeResult",
     "Momentum",
     "RMSProp",
     "RandomSearch",
@@ -113,6 +117,9 @@ __all__ = [
     "fit_many",
     "get_num_threads",
     "gradient_check",
+    "hessian",
+    "hessian_check",
+    "hessian_vector_product",
     "hinge_loss",
     "l2_loss",
     "leaky_relu_backward",
@@ -125,6 +132,7 @@ __all__ = [
     "linear_relu_dropout_forward",
     "linear_relu_forward",
     "load",
+    "minimize",
     "momentum_update",
     "plot_schedules",
     "plot_search_projections",

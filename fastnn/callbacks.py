@@ -91,17 +91,18 @@ UNSHOWN = ("gradient_norm", "update_ratio")  # the line is to fit a terminal
 
 
 class Progress:
-    """One line on stderr that is rewritten every epoch; on a stderr that is no terminal, one line an epoch."""
+    """One line on stderr that is rewritten every epoch (or other `unit`); on a stderr that is no terminal, one line an epoch."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, unit: str = "epoch") -> None:
         self.epochs = epochs
+        self.unit = unit
         self.done = 0
         self.width = 0
 
-    def __call__(self, trainer: Trainer, record: Record) -> None:
+    def __call__(self, trainer: Trainer | None, record: Record) -> None:
         self.done += 1
         values = [f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float) and name not in UNSHOWN]
-        line = f"epoch {self.done}/{self.epochs}  " + "  ".join(values)
+        line = f"{self.unit} {self.done}/{self.epochs}  " + "  ".join(values)
         terminal = sys.stderr.isatty()
         sys.stderr.write(f"\r{line.ljust(self.width)}" if terminal else line + "\n")
         sys.stderr.flush()

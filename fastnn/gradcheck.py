@@ -153,12 +153,7 @@ def gradient_check(net: MLP, x: Any, y: Any, *, loss: str | losses.Loss = "softm
     def data(copy: MLP) -> tuple[float, list[np.ndarray]]:
         return copy.loss_and_gradients(x, y, loss=objective, sample_weight=weight, dropout=dropout)
 
-    def sides(copy: MLP) -> list[np.ndarray]:
-        traces = copy._trace(copy._batch(x), copy._dropouts(dropout))
-        found = [trace.active > 0 for trace in traces[:-1]] if copy.activation in KINKED else []
-        return found + [objective.active(traces[-1].y, y)] if hasattr(objective, "active") else found
-
-    rows = list(_compare(copy, data, sides, h, samples, rng, ""))
+    rows = list(_compare(copy, data, lambda copy: sides(copy, x, y, objective, dropout), h, samples, rng, ""))
     if decay > 0:
         def regulariser(copy: MLP) -> tuple[float, list[np.ndarray]]:
             return copy.loss_and_gradients(x[:0], y[:0], loss=_Nothing(), weight_decay=decay)
@@ -166,6 +161,13 @@ def gradient_check(net: MLP, x: Any, y: Any, *, loss: str | losses.Loss = "softm
         rows += _compare(copy, regulariser, lambda copy: [], h, samples, rng, "regulariser of ")
     smooth = not hasattr(objective, "active") and (copy.activation not in KINKED or len(copy.layers) == 1)
     return GradientReport(tuple(rows), smooth, h)
+
+
+def sides(net: MLP, x: np.ndarray, y: np.ndarray, objective: Any, dropout: tuple[int, int] | None = None) -> list[np.ndarray]:
+    """On which side of its kink every unit and margin is, as boolean arrays; `x` and `y` as prepared for the net."""
+    traces = net._trace(net._batch(x), net._dropouts(dropout))
+    found = [trace.active > 0 for trace in traces[:-1]] if net.activation in KINKED else []
+    return found + [objective.active(traces[-1].y, y)] if hasattr(objective, "active") else found
 
 
 class _Nothing:

@@ -8,8 +8,9 @@ A loss is any object with two methods::
 `scores` and `dscores` share shape and dtype (that of the net), `y` holds the rows of the batch, `sample_weight` is None or `(n,)`; the
 mean is `sum(weight * loss) / sum(weight)`. Optional: `metric_name` with `metric(scores, y) -> float` for display (the metric of a whole
 epoch is the power mean of its batches, of exponent `metric_power`, 1 unless given), `targets(y, samples, outputs, dtype, function)`,
-which checks and converts the targets once a fit, `probabilities(scores)` for `predict_proba`, and `active(scores, y)`, the boolean
-pattern whose changes are the kinks of the loss.
+which checks and converts the targets once a fit, `probabilities(scores)` for `predict_proba`, `active(scores, y)`, the boolean
+pattern whose changes are the kinks of the loss, and `hessian_product(scores, y, directions, sample_weight=None)` for second-order
+methods: the derivative of `dscores` along each of `m` directions, `directions (n, m, o)` and the result alike.
 """
 
 from __future__ import annotations
@@ -73,6 +74,15 @@ class SoftmaxCrossEntropy(_Classification):
             return arrays.targets(function, array, (samples, outputs), dtype)
         return super().targets(array, samples, outputs, dtype, function)
 
+    def hessian_product(self, scores: np.ndarray, y: np.ndarray, directions: np.ndarray,
+                        sample_weight: np.ndarray | None = None) -> np.ndarray:
+        """`(p * r - p * (p . r)) * weight / sum(weight)` for every direction `r`, with `p = softmax(scores)`; times `sum(y)` of the row
+        where `y` is probabilities."""
+        p = self.probabilities(scores)
+        share = _shares(scores, sample_weight) * (1 if y.ndim == 1 else y.sum(axis=1))
+        mean = np.einsum("no,nmo->nm", p, directions)
+        return (p * share[:, None])[:, None, :] * (directions - mean[:, :, None])
+
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """`exp(s - max) / sum(exp(s - max))` of every row."""
         with np.errstate(invalid="ignore"):
@@ -94,6 +104,11 @@ class Hinge(_Classification):
         """`(loss, dscores)` of `fastnn.hinge_loss`."""
         return kernels.hinge_loss(scores, y, margin=self.margin, sample_weight=sample_weight)
 
+    def hessian_product(self, scores: np.ndarray, y: np.ndarray, directions: np.ndarray,
+                        sample_weight: np.ndarray | None = None) -> np.ndarray:
+        """0: the loss is piecewise linear in the scores; right wherever no margin is exactly on its kink."""
+        return np.zeros_like(directions)
+
     def active(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Where `s_j - s_label + margin > 0`."""
         return scores - scores[np.arange(len(y)), y][:, None] + self.margin > 0
@@ -111,6 +126,11 @@ class L2:
         """`(loss, dscores)` of `fastnn.l2_loss`."""
         return kernels.l2_loss(scores, y, sample_weight=sample_weight)
 
+    def hessian_product(self, scores: np.ndarray, y: np.ndarray, directions: np.ndarray,
+                        sample_weight: np.ndarray | None = None) -> np.ndarray:
+        """`directions * weight / sum(weight)`."""
+        return directions * _shares(scores, sample_weight)[:, None, None]
+
     def predict(self, scores: np.ndarray) -> np.ndarray:
         """The scores themselves, `(n, o)`."""
         return scores
@@ -123,6 +143,14 @@ class L2:
         """Finite real `(n, outputs)`, or `(n,)` where there is one output, in `dtype`."""
         array = arrays.as_array(function, "y", y)
         return arrays.targets(function, array[:, None] if array.ndim == 1 and outputs == 1 else array, (samples, outputs), dtype)
+
+
+def _shares(scores: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+    """The part of every sample in the mean, `(n,)` in the dtype of the scores; 0 where there is no weight at all."""
+    if sample_weight is None:
+        return np.full(len(scores), 1.0 / max(len(scores), 1), scores.dtype)
+    total = sample_weight.sum(dtype=np.float64)
+    return (sample_weight / (total if total > 0 else 1.0)).astype(scores.dtype)
 
 
 LOSSES: dict[str, type[Any]] = {kind.name: kind for kind in (SoftmaxCrossEntropy, L2, Hinge)}

@@ -25,9 +25,10 @@ FLOORS = (
     {"ops", "reference", "arrays", "_config", "_threadpools"},
     {"backend"},
     {"init", "preprocessing", "losses", "optimizers", "schedules", "layers", "text", "model", "trainer", "callbacks", "history",
-     "io", "export", "averaging", "checkpoint", "divergence", "interrupts", "loop", "many", "fingerprint", "plots", "curves", "curvature"},
+     "io", "export", "averaging", "checkpoint", "divergence", "interrupts", "loop", "many", "fingerprint", "plots", "curves", "curvature",
+     "newton"},
     {"__init__", "__main__", "cli", "cli_train", "cli_search", "cli_diagnose", "cli_plot", "cli_ensemble", "sklearn", "benchmark",
-     "datasets", "data", "table", "tabular", "gradcheck", "range_test", "diagnostics", "dropout", "second_order", "bins",
+     "datasets", "data", "table", "tabular", "gradcheck", "hessiancheck", "range_test", "diagnostics", "dropout", "second_order", "bins",
      "distribution", "binned", "space", "search", "search_training", "search_result",
      "trials", "ensemble", "snapshots"},
 )
