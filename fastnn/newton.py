@@ -112,7 +112,7 @@ def descend(objective: Objective, evaluate: Callable[[np.ndarray], tuple[float, 
                     break
             damping *= 2
             if damping > 1e6 * square.scale:
-                return f"no step lowers the loss further: it is at the limit of {objective.net.dtype}"
+                return f"no step lowers the loss further (the limit of {objective.net.dtype}, or a kink)"
         gain = loss - found[0]
         weights, (loss, gradient) = weights + step, found
         iterated(weights)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = {"l-bfgs": "L-BFGS-B", "newton-cg": "Newton-CG", "newton": None}  # and what SciPy calls them
+TOLERANCES = {"float32": 1e-4, "float64": 1e-6}
 _UNLIMITED = 2**31 - 1
 
 
@@ -82,7 +83,7 @@ class MinimizeResult:
 
 
 def minimize(net: MLP, x: Any, y: Any, *, method: str = "l-bfgs", loss: str | losses.Loss = "softmax_cross_entropy",
-             weight_decay: float = 0.0, sample_weight: Any = None, tolerance: float = 1e-5, max_iterations: int = 500,
+             weight_decay: float = 0.0, sample_weight: Any = None, tolerance: float | None = None, max_iterations: int = 500,
              memory_limit: int = 2**30, progress: bool = False) -> MinimizeResult:
     """Minimise `mean loss + 0.5 * weight_decay * sum(weight**2)` over all rows of `x (n, i)` at once, and leave the best weights in `net`.
 
@@ -91,8 +92,9 @@ def minimize(net: MLP, x: Any, y: Any, *, method: str = "l-bfgs", loss: str | lo
     `net.preprocessing` is applied. Newton's methods need a loss with curvature: not hinge, and a loss object of one's own only with a
     `hessian_product` (see `fastnn.losses`).
 
-    It has converged when the Euclidean norm of the gradient is at most `tolerance`; it ends at `max_iterations`, or where no lower loss
-    is found. The loss left is never above the one found. `progress` shows one line on stderr. `net.loss` is set to `loss`.
+    It has converged when the Euclidean norm of the gradient is at most `tolerance`, None for 1e-4 in float32 and 1e-6 in float64, about
+    what rounded losses allow; it ends at `max_iterations`, or where no lower loss is found. The loss left is never above the one found.
+    `progress` shows one line on stderr. `net.loss` is set to `loss`.
 
     Errors: the library's sentences before anything is changed; MemoryError for a Hessian beyond the limit; ImportError without SciPy;
     FloatingPointError where the first loss or gradient is not finite. On Ctrl-C the best weights so far are left in `net`.
@@ -100,7 +102,7 @@ def minimize(net: MLP, x: Any, y: Any, *, method: str = "l-bfgs", loss: str | lo
     function = "minimize"
     if not isinstance(method, str) or method not in METHODS:
         raise checks.fail(ValueError, function, "method", "name a method", f"one of {', '.join(METHODS)}", repr(method))
-    tolerance = checks.number(function, "tolerance", tolerance, 0.0)
+    limit = TOLERANCES[net.dtype.name] if tolerance is None else checks.number(function, "tolerance", tolerance, 0.0)
     max_iterations = checks.integer(function, "max_iterations", max_iterations, 1, _UNLIMITED)
     memory_limit = checks.integer(function, "memory_limit", memory_limit, 0, 2**63 - 1)
     objective = Objective(function, net.astype(net.dtype), x, y, loss, weight_decay, sample_weight)
@@ -112,7 +114,7 @@ def minimize(net: MLP, x: Any, y: Any, *, method: str = "l-bfgs", loss: str | lo
             raise checks.fail(ValueError, function, "method", "suit the loss", expected, repr(method))
     size = newton.check_memory(function, objective.parameters, net.dtype, memory_limit) if method == "newton" else 0
     by_scipy = None if METHODS[method] is None else _scipy(method)
-    run = _Run(objective, tolerance, max_iterations, Progress(max_iterations, "iteration") if progress else None)
+    run = _Run(objective, limit, max_iterations, Progress(max_iterations, "iteration") if progress else None)
     try:
         run.start()
         message = newton.descend(objective, run.evaluate, run.iterated, run.first) if by_scipy is None else by_scipy(run)
@@ -141,7 +143,8 @@ def _scipy(method: str) -> Callable[[_Run], str]:
         if method == "newton-cg":
             settings = {"options": {"maxiter": _UNLIMITED, "xtol": 0.0}, "hessp": run.product}
         found = scipy_minimize(run.finite, run.first, method=METHODS[method], jac=True, callback=run.iterated, **settings)
-        return f"no lower loss was found in the last direction, perhaps at the limit of {run.objective.net.dtype} (SciPy: {found.message})"
+        return (f"no lower loss was found in the last direction (the limit of {run.objective.net.dtype}, or a kink; SciPy: "
+                f"{found.message.rstrip('.')})")
 
     return work
 

@@ -211,7 +211,7 @@ def test_a_loss_of_ones_own_needs_a_hessian_product():
     np.testing.assert_allclose(found, by_differences(made, LABELS, v, loss=Cubic()), atol=1e-6 * np.abs(found).max())
     assert hessian_vector_product(made, X, REAL, v, loss=Inherited()).shape == v.shape
     for loss in (Cubic(), Changed()):
-        with pytest.raises(TypeError, match="argument 'loss' must know its second derivative .*hessian_product"):
+        with pytest.raises(TypeError, match=r"argument 'loss' must know its second derivative .*hessian_product"):
             hessian_vector_product(made, X, REAL, v, loss=loss)
 
 
