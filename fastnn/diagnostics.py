@@ -420,6 +420,7 @@ def _overfit(net: MLP, x: np.ndarray, y: np.ndarray, targets: np.ndarray, loss: 
     except FloatingPointError as error:
         return tuple(trainer.history["loss"]), [Finding("small batch", "bad", f"training on {len(x)} rows alone diverged", str(error))]
     curve = tuple(trainer.history["loss"])
-    words = f"{len(x)} rows alone, without dropout and decay: loss {curve[0]:.4g}, {curve[-1]:.4g} after {len(curve) - 1} updates"
-    advice = f"they should be learnt by heart; look at the learning rate of {optimizer}, the size of the net, equal rows with two labels"
+    words = f"{len(x)} rows alone: loss {curve[0]:.4g}, {curve[-1]:.4g} after {len(curve) - 1} updates"
+    advice = (f"they should be learnt by heart; look at the learning rate ({optimizer.learning_rate:g}), the size of the net, "
+              "equal rows with two labels")
     return curve, [_judge("small batch", (curve[-1] - floor) / scale, words, advice)]

@@ -125,6 +125,7 @@ def test_a_picture_on_request(capsys, tmp_path):
     (["--init", "normal"], "or normal:DEVIATION"),
     (["--init", "normal:-1"], "or normal:DEVIATION"),
     (["--init", "normal:wide"], "or normal:DEVIATION"),
+    (["--init", "uniform:0.1"], "or normal:DEVIATION"),
     (["--hidden", "0"], "layer sizes from 1"),
     (["--activation", "swish"], "invalid choice"),
     (["--optimizer", "newton"], "invalid choice"),

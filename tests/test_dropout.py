@@ -109,6 +109,14 @@ def test_without_a_hidden_nonlinearity_the_two_agree(keep_prob, dtype):
     assert "without a hidden nonlinearity" in str(report)
 
 
+def test_rounding_is_no_fault():
+    made = net("linear", (1, 1), (0.5,), dtype="float32")
+    made.layers[0].weight[...], made.layers[0].bias[...] = 0.01, 1e5  # float32 steps by 0.0078 there
+    report = dropout_check(made, np.full((5, 1), 1.3), samples=3000)
+    assert report.verdict == "exact"
+    assert report.difference > 5 * report.one_pass / math.sqrt(3000)
+
+
 def test_one_layer_is_linear_whatever_the_activation():
     assert dropout_check(net("relu", (6, 4), (0.5,)), X, samples=100).verdict == "exact"
 
