@@ -32,18 +32,19 @@ enum fnn_dtype { FNN_F32, FNN_F64, FNN_DTYPES };
  *   FNN_TANH_BACKWARD    dy, y, out              -
  *   FNN_SIGMOID_FORWARD  x, out                  -
  *   FNN_SIGMOID_BACKWARD dy, y, out              -
- *   FNN_SGD              param, grad             weight_decay, rate
- *   FNN_MOMENTUM         param, grad, velocity   weight_decay, rate, momentum
- *   FNN_NESTEROV         param, grad, velocity   weight_decay, rate, momentum
- *   FNN_ADAGRAD          param, grad, cache      weight_decay, rate, eps
- *   FNN_RMSPROP          param, grad, cache      weight_decay, rate, eps, decay_rate, 1 - decay_rate
- *   FNN_ADAM             param, grad, m, v       weight_decay, rate, eps, beta1, 1 - beta1, beta2, 1 - beta2, shrink
+ *   FNN_SGD              param, grad             weight_decay, l1, rate
+ *   FNN_MOMENTUM         param, grad, velocity   weight_decay, l1, rate, momentum
+ *   FNN_NESTEROV         param, grad, velocity   weight_decay, l1, rate, momentum
+ *   FNN_ADAGRAD          param, grad, cache      weight_decay, l1, rate, eps
+ *   FNN_RMSPROP          param, grad, cache      weight_decay, l1, rate, eps, decay_rate, 1 - decay_rate
+ *   FNN_ADAM             param, grad, m, v       weight_decay, l1, rate, eps, beta1, 1 - beta1, beta2, 1 - beta2, shrink
  *   FNN_CLIP             x, out                  factor, limit
  *   FNN_AVERAGE          param, average          rest
  *
  * `out` of an activation may be exactly one of its inputs. Updates write param and the state arrays in place; those must not overlap.
  * FNN_CLIP: out = x * factor, held to -limit .. limit; out may be exactly x. FNN_AVERAGE: average += rest * (param - average).
- * `shrink` multiplies param first unless it is 1 (decoupled weight decay); `weight_decay` is added to the gradient unless it is 0. */
+ * `shrink` multiplies param first (decoupled weight decay); then weight_decay * param and l1 * sign(param) are added to the gradient,
+ * each where its factor is not 0. */
 enum fnn_map {
     FNN_RELU_FORWARD, FNN_RELU_BACKWARD, FNN_LEAKY_FORWARD, FNN_LEAKY_BACKWARD, FNN_TANH_FORWARD, FNN_TANH_BACKWARD,
     FNN_SIGMOID_FORWARD, FNN_SIGMOID_BACKWARD, FNN_SGD, FNN_MOMENTUM, FNN_NESTEROV, FNN_ADAGRAD, FNN_RMSPROP, FNN_ADAM,

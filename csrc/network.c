@@ -38,7 +38,7 @@ struct fnn_network *fnn_network_new(const struct fnn_network_plan *plan)
         .average = plan->average, .loss = plan->loss, .update = plan->update, .averaged = plan->averages != NULL,
         .stored = plan->clip_norm < INFINITY, .mean = plan->mean, .inverse_std = plan->inverse_std,
         .drop_inputs = {plan->seed, 0, plan->thresholds[0]},
-        .statistics = {.gradient_norm = NAN, .update_ratio = NAN},
+        .statistics = {.gradient_norm = NAN, .weight_norm = NAN, .update_ratio = NAN},
     };
     for (int k = 0; k < plan->layers; k++) {
         struct fnn_layer *layer = &net->layer[k];

@@ -55,7 +55,7 @@ struct fnn_updates {
 
 struct fnn_statistics { /* sums over batches: mean loss * weight, weight, hits or squared errors / outputs, rows */
     double loss, weight, metric, rows;
-    double gradient_norm, update_ratio; /* of the last measured update */
+    double gradient_norm, weight_norm, update_ratio; /* of the last measured update */
 };
 
 struct fnn_network;

@@ -177,8 +177,8 @@ static double norm_of_gradients(struct fnn_network *net)
 /* Whether an update might take a weight or the optimizer's state out of the range of numbers: only then is it worth a copy of all. */
 static int rash(const struct fnn_network *net, double gradient, const double *scalars)
 {
-    const double decay = scalars[0], rate = scalars[1], shrink = net->update == FNN_ADAM ? scalars[7] : 0.0;
-    return gradient > (net->dtype == FNN_F32 ? 1e18 : 1e150) || fabs(rate) > 1e6 || fabs(rate * decay) > 1.0 || fabs(shrink) > 1.0;
+    const double decay = scalars[0], l1 = scalars[1], rate = scalars[2], shrink = net->update == FNN_ADAM ? scalars[8] : 0.0;
+    return gradient + l1 > (net->dtype == FNN_F32 ? 1e18 : 1e150) || fabs(rate) > 1e6 || fabs(rate * decay) > 1.0 || fabs(shrink) > 1.0;
 }
 
 /* Copies what an update changes, one array after another, to `copy` or back; adds the bytes up where that is NULL. */
@@ -258,6 +258,7 @@ int fnn_update(struct fnn_network *net, const double *scalars, const double *bia
     free(copy);
     if (measure && kept) {
         net->statistics.gradient_norm = sqrt(squares);
+        net->statistics.weight_norm = sqrt(sizes);
         net->statistics.update_ratio = sizes > 0.0 ? sqrt(moves) / sqrt(sizes) : NAN;
     }
     return kept;

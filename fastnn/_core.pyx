@@ -282,57 +282,57 @@ cdef int run_update(Call *call, int operation, tuple arrays, const double *scala
     return 0
 
 
-def sgd(str function, param, grad, learning_rate, weight_decay):
+def sgd(str function, param, grad, learning_rate, weight_decay, l1):
     cdef Call call
-    cdef double scalars[2]
+    cdef double scalars[3]
     arrays = (param, grad)
     call.count = 0
     try:
         take_parameters(&call, function, ("param", "grad"), arrays)
-        scalars[1] = rate(function, "learning_rate", learning_rate)
-        scalars[0] = rate(function, "weight_decay", weight_decay)
+        scalars[2] = rate(function, "learning_rate", learning_rate)
+        scalars[0], scalars[1] = rate(function, "weight_decay", weight_decay), rate(function, "l1", l1)
         run_update(&call, FNN_SGD, arrays, scalars)
     finally:
         release(&call)
 
 
-def momentum(str function, param, grad, velocity, learning_rate, momentum, bint nesterov, weight_decay):
+def momentum(str function, param, grad, velocity, learning_rate, momentum, bint nesterov, weight_decay, l1):
     cdef Call call
-    cdef double scalars[3]
+    cdef double scalars[4]
     arrays = (param, grad, velocity)
     call.count = 0
     try:
         take_parameters(&call, function, ("param", "grad", "velocity"), arrays)
-        scalars[1] = rate(function, "learning_rate", learning_rate)
-        scalars[2] = fraction(function, "momentum", momentum, False)
-        scalars[0] = rate(function, "weight_decay", weight_decay)
+        scalars[2] = rate(function, "learning_rate", learning_rate)
+        scalars[3] = fraction(function, "momentum", momentum, False)
+        scalars[0], scalars[1] = rate(function, "weight_decay", weight_decay), rate(function, "l1", l1)
         run_update(&call, FNN_NESTEROV if nesterov else FNN_MOMENTUM, arrays, scalars)
     finally:
         release(&call)
 
 
-def adaptive(str function, int operation, param, grad, cache, learning_rate, decay_rate, eps, weight_decay):
+def adaptive(str function, int operation, param, grad, cache, learning_rate, decay_rate, eps, weight_decay, l1):
     """ADAGRAD, which has no decay rate, or RMSPROP."""
     cdef Call call
-    cdef double scalars[5]
+    cdef double scalars[6]
     arrays = (param, grad, cache)
     call.count = 0
     try:
         take_parameters(&call, function, ("param", "grad", "cache"), arrays)
-        scalars[1] = rate(function, "learning_rate", learning_rate)
+        scalars[2] = rate(function, "learning_rate", learning_rate)
         if operation == FNN_RMSPROP:
-            scalars[3] = fraction(function, "decay_rate", decay_rate, False)
-            scalars[4] = 1.0 - scalars[3]
-        scalars[2] = rate(function, "eps", eps)
-        scalars[0] = rate(function, "weight_decay", weight_decay)
+            scalars[4] = fraction(function, "decay_rate", decay_rate, False)
+            scalars[5] = 1.0 - scalars[4]
+        scalars[3] = rate(function, "eps", eps)
+        scalars[0], scalars[1] = rate(function, "weight_decay", weight_decay), rate(function, "l1", l1)
         run_update(&call, operation, arrays, scalars)
     finally:
         release(&call)
 
 
-def adam(str function, param, grad, m, v, step, learning_rate, beta1, beta2, eps, bint bias_correction, weight_decay, bint decoupled):
+def adam(str function, param, grad, m, v, step, learning_rate, beta1, beta2, eps, bint bias_correction, weight_decay, bint decoupled, l1):
     cdef Call call
-    cdef double scalars[8]
+    cdef double scalars[9]
     cdef double lr, b1, b2, decay, root = 1.0, time
     arrays = (param, grad, m, v)
     call.count = 0
@@ -342,16 +342,17 @@ def adam(str function, param, grad, m, v, step, learning_rate, beta1, beta2, eps
         lr = rate(function, "learning_rate", learning_rate)
         b1 = fraction(function, "beta1", beta1, True)
         b2 = fraction(function, "beta2", beta2, True)
-        scalars[2] = rate(function, "eps", eps)
+        scalars[3] = rate(function, "eps", eps)
         decay = rate(function, "weight_decay", weight_decay)
-        scalars[1] = lr
+        scalars[1] = rate(function, "l1", l1)
+        scalars[2] = lr
         if bias_correction:
             root = sqrt(1.0 - pow(b2, time))
-            scalars[1] = lr * root / (1.0 - pow(b1, time))
-        scalars[2] *= root
-        scalars[3], scalars[4], scalars[5], scalars[6] = b1, 1.0 - b1, b2, 1.0 - b2
+            scalars[2] = lr * root / (1.0 - pow(b1, time))
+        scalars[3] *= root
+        scalars[4], scalars[5], scalars[6], scalars[7] = b1, 1.0 - b1, b2, 1.0 - b2
         scalars[0] = 0.0 if decoupled else decay
-        scalars[7] = 1.0 - lr * decay if decoupled else 1.0
+        scalars[8] = 1.0 - lr * decay if decoupled else 1.0
         run_update(&call, FNN_ADAM, arrays, scalars)
     finally:
         release(&call)

@@ -54,7 +54,7 @@ cdef extern from "network.h" nogil:
         uint64_t step
         int measure
     struct fnn_statistics:
-        double loss, weight, metric, rows, gradient_norm, update_ratio
+        double loss, weight, metric, rows, gradient_norm, weight_norm, update_ratio
     enum fnn_end:
         FNN_TIME, FNN_NOT_FINITE, FNN_STOPPED
     struct fnn_watch:
@@ -87,7 +87,7 @@ cdef dict updates_by_name = {"sgd": FNN_SGD, "momentum": FNN_MOMENTUM, "nesterov
                              "rmsprop": FNN_RMSPROP, "adam": FNN_ADAM}
 
 
-cdef dict scalars_by_name = {"sgd": 2, "momentum": 3, "nesterov": 3, "adagrad": 3, "rmsprop": 5, "adam": 8}
+cdef dict scalars_by_name = {"sgd": 3, "momentum": 4, "nesterov": 4, "adagrad": 4, "rmsprop": 6, "adam": 9}
 
 
 cdef void *address(str name, array, dtype, tuple shape, bint write) except NULL:
@@ -179,12 +179,13 @@ cdef class Engine:
     def statistics(self):
         """Of the updates since `reset`."""
         cdef fnn_statistics *s = fnn_network_statistics(self.network)
-        return Statistics(s.loss, s.weight, s.metric, int(s.rows), s.gradient_norm, s.update_ratio)
+        return Statistics(s.loss, s.weight, s.metric, int(s.rows), s.gradient_norm, s.weight_norm, s.update_ratio)
 
     def reset(self, statistics=None):
         """Begin new statistics, or go on with those given."""
         cdef fnn_statistics *s = fnn_network_statistics(self.network)
-        s.loss, s.weight, s.metric, s.rows, s.gradient_norm, s.update_ratio = Statistics() if statistics is None else statistics
+        statistics = Statistics() if statistics is None else statistics
+        s.loss, s.weight, s.metric, s.rows, s.gradient_norm, s.weight_norm, s.update_ratio = statistics
 
     cdef list describe(self, fnn_rows *rows, x, y, weight, order):
         """Fill in `rows`; returns the arrays that must stay alive while it is used."""

@@ -87,7 +87,7 @@ class Watch:
             array[...] = best
 
 
-UNSHOWN = ("gradient_norm", "update_ratio")  # the line is to fit a terminal
+UNSHOWN = ("gradient_norm", "weight_norm", "update_ratio", "penalty")  # the line is to fit a terminal
 
 
 class Progress:

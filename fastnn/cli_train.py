@@ -72,6 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, help="the rate before its schedule (default: the optimizer's)")
     parser.add_argument("--schedule", default="cosine", metavar="NAME:...", help=SCHEDULE_HELP)
     parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam")
+    parser.add_argument("--weight-decay", type=float, default=0.0, metavar="L2", help="L2 penalty of the weights (default 0)")
+    parser.add_argument("--l1", type=float, default=0.0, metavar="L1", help="L1 penalty of the weights (default 0)")
+    parser.add_argument("--max-norm", type=float, metavar="NORM", help="hold the incoming weights of every unit to this norm")
     parser.add_argument("--seed", type=seed, default=0, help="fixes split, weights, dropout and order (default 0)")
     parser.add_argument("--out", metavar="FILE", help="save the network here, .npz or .safetensors")
     parser.add_argument("--history", metavar="FILE", help="save the history here, .json, for fastnn plot")
@@ -122,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         history = net.fit(
             *train, loss=loss, optimizer=optimizer, schedule=plan, epochs=arguments.epochs,
             batch_size=arguments.batch_size, validation_data=validation, early_stopping=EarlyStopping(patience(arguments)),
-            callbacks=[last], progress=True, seed=arguments.seed,
+            callbacks=[last], progress=True, seed=arguments.seed, max_norm=arguments.max_norm,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_after_interrupt(arguments.out, net, data, last)) from None
@@ -180,8 +183,10 @@ def build(arguments: argparse.Namespace, data: tabular.Prepared) -> tuple[MLP, A
         keep_prob = 0.8 if classes and arguments.hidden else 1.0
     sizes = (data.train[0].shape[1], *arguments.hidden, data.target.outputs)
     net = MLP(sizes, keep_prob=keep_prob, seed=arguments.seed)
-    rate = {} if arguments.learning_rate is None else {"learning_rate": arguments.learning_rate}
-    return net, OPTIMIZERS[arguments.optimizer](**rate), data.target.loss
+    settings = {"weight_decay": arguments.weight_decay, "l1": arguments.l1}
+    if arguments.learning_rate is not None:
+        settings["learning_rate"] = arguments.learning_rate
+    return net, OPTIMIZERS[arguments.optimizer](**settings), data.target.loss
 
 
 def reached(net: MLP | Ensemble, x: np.ndarray, y: np.ndarray) -> dict[str, float]:

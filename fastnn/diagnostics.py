@@ -229,7 +229,7 @@ def diagnose(net: MLP, x: Any, y: Any = None, *, loss: str | losses.Loss | None 
         layers = tuple(_layer(net, k, outputs[k + 1], norms, ratios) for k in range(len(net.layers)))
         expected = _expected(objective, targets, net)
         curve, found = _overfit(net, x[:overfit_rows], y[:overfit_rows], targets[:overfit_rows], objective,
-                                replace(optimizer, weight_decay=0.0), overfit_updates, progress)
+                                replace(optimizer, weight_decay=0.0, l1=0.0), overfit_updates, progress)
     return Diagnosis(_inputs(outputs[0]), layers, len(x), value, expected, curve, (*_judged_loss(value, expected, objective, net), *found))
 
 

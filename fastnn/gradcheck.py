@@ -15,8 +15,8 @@ Two kinds of entries are counted apart, because their relative error says nothin
 * **below noise**: the two gradients differ by no more than the rounding of the loss values explains, about `eps * |f| / h`, and are too
   small for a relative error of 1e-7 to be seen above it. A wrong gradient larger than that noise is still judged.
 
-The regulariser is checked apart from the data loss, which it could otherwise drown: `weight_decay * w` against differences of
-`0.5 * weight_decay * sum(w**2)`.
+The regulariser is checked apart from the data loss, which it could otherwise drown: `weight_decay * w + l1 * sign(w)` against differences
+of `0.5 * weight_decay * sum(w**2) + l1 * sum(|w|)`, which has a kink at 0.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class GradientReport:
 
 
 def gradient_check(net: MLP, x: Any, y: Any, *, loss: str | losses.Loss = "softmax_cross_entropy", h: float = 1e-5, samples: int = 20,
-                   weight_decay: float = 0.0, sample_weight: Any = None, dropout: tuple[int, int] | None = None,
+                   weight_decay: float = 0.0, l1: float = 0.0, sample_weight: Any = None, dropout: tuple[int, int] | None = None,
                    seed: int = 0) -> GradientReport:
     """Compare `net.loss_and_gradients` with centered differences, on a float64 copy of the net.
 
@@ -142,7 +142,7 @@ def gradient_check(net: MLP, x: Any, y: Any, *, loss: str | losses.Loss = "softm
     function = "gradient_check"
     h = checks.number(function, "h", h, 0.0, 1.0, open_low=True)
     samples = checks.integer(function, "samples", samples, 1, 2**53)
-    decay = checks.number(function, "weight_decay", weight_decay, 0.0)
+    decay, l1 = checks.number(function, "weight_decay", weight_decay, 0.0), checks.number(function, "l1", l1, 0.0)
     rng = np.random.default_rng(checks.integer(function, "seed", seed, 0, 2**64 - 1))
     objective = losses.get(loss, function)
     copy = net.astype("float64")
@@ -154,11 +154,14 @@ def gradient_check(net: MLP, x: Any, y: Any, *, loss: str | losses.Loss = "softm
         return copy.loss_and_gradients(x, y, loss=objective, sample_weight=weight, dropout=dropout)
 
     rows = list(_compare(copy, data, lambda copy: sides(copy, x, y, objective, dropout), h, samples, rng, ""))
-    if decay > 0:
+    if decay > 0 or l1 > 0:
         def regulariser(copy: MLP) -> tuple[float, list[np.ndarray]]:
-            return copy.loss_and_gradients(x[:0], y[:0], loss=_Nothing(), weight_decay=decay)
+            return copy.loss_and_gradients(x[:0], y[:0], loss=_Nothing(), weight_decay=decay, l1=l1)
 
-        rows += _compare(copy, regulariser, lambda copy: [], h, samples, rng, "regulariser of ")
+        def signs(copy: MLP) -> list[np.ndarray]:
+            return [layer.weight > 0 for layer in copy.layers] if l1 > 0 else []
+
+        rows += _compare(copy, regulariser, signs, h, samples, rng, "regulariser of ")
     smooth = not hasattr(objective, "active") and (copy.activation not in KINKED or len(copy.layers) == 1)
     return GradientReport(tuple(rows), smooth, h)
 

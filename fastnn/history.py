@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Record = dict[str, Any]
+SMALL = ("learning_rate", "update_ratio", "penalty")  # shown by their digits, not by places
 FORM = 'JSON {"epochs": [{...}, ...]}'
 
 
@@ -151,4 +152,4 @@ def _read(source: str | bytes) -> History | str:
 def _cell(name: str, value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.2f}" if name == "seconds" else f"{value:.4g}" if name in ("learning_rate", "update_ratio") else f"{value:.4f}"
+    return f"{value:.2f}" if name == "seconds" else f"{value:.4g}" if name in SMALL else f"{value:.4f}"

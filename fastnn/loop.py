@@ -118,7 +118,8 @@ class Driver(Loop):
         finite = self._engine.backward(dscores, scalars, bias_scalars, measure)
         if finite and measure:
             measured = self._engine.statistics
-            self._sums = self._sums._replace(gradient_norm=measured.gradient_norm, update_ratio=measured.update_ratio)
+            self._sums = self._sums._replace(gradient_norm=measured.gradient_norm, weight_norm=measured.weight_norm,
+                                             update_ratio=measured.update_ratio)
         return finite
 
 
@@ -179,28 +180,29 @@ class Engine(Loop):
                 array[...] = kept
             return False
         if measure:
-            self._sums = self._sums._replace(gradient_norm=norm, update_ratio=math.sqrt(moved) / size if size > 0 else math.nan)
+            ratio = math.sqrt(moved) / size if size > 0 else math.nan
+            self._sums = self._sums._replace(gradient_norm=norm, weight_norm=size, update_ratio=ratio)
         return True
 
 
 def apply(update: str, param: np.ndarray, grad: np.ndarray, state: tuple[np.ndarray, ...], scalars: np.ndarray) -> None:
     """One update in place by the kernel of that name, with a row of `Optimizer.scalars`."""
-    decay, rate, *rest = scalars.tolist()
+    decay, l1, rate, *rest = scalars.tolist()
     if update == "sgd":
-        kernels.sgd_update(param, grad, learning_rate=rate, weight_decay=decay)
+        kernels.sgd_update(param, grad, learning_rate=rate, weight_decay=decay, l1=l1)
     elif update in ("momentum", "nesterov"):
         kernels.momentum_update(param, grad, *state, learning_rate=rate, momentum=rest[0], nesterov=update == "nesterov",
-                                weight_decay=decay)
+                                weight_decay=decay, l1=l1)
     elif update == "adagrad":
-        kernels.adagrad_update(param, grad, *state, learning_rate=rate, eps=rest[0], weight_decay=decay)
+        kernels.adagrad_update(param, grad, *state, learning_rate=rate, eps=rest[0], weight_decay=decay, l1=l1)
     elif update == "rmsprop":
-        kernels.rmsprop_update(param, grad, *state, learning_rate=rate, eps=rest[0], decay_rate=rest[1], weight_decay=decay)
+        kernels.rmsprop_update(param, grad, *state, learning_rate=rate, eps=rest[0], decay_rate=rest[1], weight_decay=decay, l1=l1)
     else:
         eps, beta1, _, beta2, _, shrink = rest
         if shrink != 1.0:
             param[...] = _flushed(_flushed(param) * param.dtype.type(shrink))
         kernels.adam_update(param, grad, *state, 1, learning_rate=rate, beta1=beta1, beta2=beta2, eps=eps, bias_correction=False,
-                            weight_decay=decay)
+                            weight_decay=decay, l1=l1)
 
 
 def _norm(arrays: Sequence[np.ndarray]) -> float:

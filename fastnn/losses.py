@@ -16,6 +16,7 @@ methods: the derivative of `dscores` along each of `m` directions, `directions (
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -223,3 +224,14 @@ def from_config(config: dict[str, Any] | None) -> Any:
         return None
     fields = {key: value for key, value in config.items() if key != "name"}
     return LOSSES[config["name"]](**fields)
+
+
+def penalty(weights: Iterable[np.ndarray], weight_decay: float, l1: float) -> float:
+    """`sum over the arrays of 0.5 * weight_decay * sum(w**2) + l1 * sum(|w|)`, in float64: what the decays of an optimizer minimise."""
+    total = 0.0
+    for w in weights:
+        if weight_decay > 0:
+            total += 0.5 * weight_decay * float(np.square(w, dtype=np.float64).sum())
+        if l1 > 0:
+            total += l1 * float(np.abs(w).sum(dtype=np.float64))
+    return total

@@ -167,8 +167,10 @@ class MLP:
         return self.loss.probabilities(self.forward(x))
 
     def loss_and_gradients(self, x: Any, y: Any, *, loss: str | losses.Loss = "softmax_cross_entropy", sample_weight: Any = None,
-                           weight_decay: float = 0.0, dropout: tuple[int, int] | None = None) -> tuple[float, list[np.ndarray]]:
-        """`mean loss + 0.5 * weight_decay * sum(w**2)` over the weights (not the biases), and its gradients aligned with `parameters()`.
+                           weight_decay: float = 0.0, l1: float = 0.0,
+                           dropout: tuple[int, int] | None = None) -> tuple[float, list[np.ndarray]]:
+        """`mean loss + 0.5 * weight_decay * sum(w**2) + l1 * sum(|w|)` over the weights (not the biases), and its gradients aligned with
+        `parameters()`; the slope of `|w|` at 0 is 0.
 
         `dropout=None` leaves dropout off; `(seed, stream)` draws the mask before layer `k` from `stream + k`, see `fastnn.layers`.
         """
@@ -177,16 +179,17 @@ class MLP:
         x = arrays.inputs(function, x, self.sizes[0], self.dtype)
         y = losses.prepare_targets(objective, y, len(x), self.sizes[-1], self.dtype, function)
         weight = arrays.sample_weights(function, sample_weight, len(x), self.dtype)
-        decay = checks.number(function, "weight_decay", weight_decay, 0.0)
+        decay, l1 = checks.number(function, "weight_decay", weight_decay, 0.0), checks.number(function, "l1", l1, 0.0)
         masks = self._dropouts(dropout)
         traces = self._trace(self._batch(x), masks)
         value, dscores = losses.value_and_gradient(objective, traces[-1].y, y, weight, function)
         gradients = layers.backward(self.layers, traces, masks, dscores)
-        if decay > 0:
-            for layer, gradient in zip(self.layers, gradients[0::2]):
-                value += 0.5 * decay * float(np.sum(np.square(layer.weight, dtype=np.float64)))
+        for layer, gradient in zip(self.layers, gradients[0::2]):
+            if decay > 0:
                 gradient += self.dtype.type(decay) * layer.weight
-        return value, gradients
+            if l1 > 0:
+                gradient += self.dtype.type(l1) * np.sign(layer.weight)
+        return value + losses.penalty([layer.weight for layer in self.layers], decay, l1), gradients
 
     def _batch(self, x: np.ndarray) -> np.ndarray:
         """`x` as the kernels see it: the net's dtype, C order, standardised where the net has `preprocessing`."""

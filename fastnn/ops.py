@@ -203,9 +203,10 @@ def hinge_loss(
     return _core.loss("hinge_loss", _core.HINGE, "nc", "scores", scores, "labels", labels, margin, sample_weight, out)
 
 
-def sgd_update(param: Array, grad: Array, *, learning_rate: float, weight_decay: float = 0.0) -> None:
-    """`param -= learning_rate * g` with `g = grad + weight_decay * param`. Any shape; param is modified in place."""
-    _core.sgd("sgd_update", param, grad, learning_rate, weight_decay)
+def sgd_update(param: Array, grad: Array, *, learning_rate: float, weight_decay: float = 0.0, l1: float = 0.0) -> None:
+    """`param -= learning_rate * g` with `g = grad + weight_decay * param + l1 * sign(param)`, as in all updates below: L2, L1, or the
+    elastic net of both. Any shape; param is modified in place."""
+    _core.sgd("sgd_update", param, grad, learning_rate, weight_decay, l1)
 
 
 def momentum_update(
@@ -217,18 +218,19 @@ def momentum_update(
     momentum: float = 0.9,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    l1: float = 0.0,
 ) -> None:
     """`velocity = momentum * velocity - learning_rate * g; param += velocity`, or with Nesterov
     `param += momentum * velocity - learning_rate * g` after the velocity's update, which is the notes' `-momentum * v_prev +
     (1 + momentum) * v` (CS231n; Sutskever et al. 2013). param and velocity are modified in place."""
-    _core.momentum("momentum_update", param, grad, velocity, learning_rate, momentum, nesterov, weight_decay)
+    _core.momentum("momentum_update", param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, l1)
 
 
 def adagrad_update(
-    param: Array, grad: Array, cache: Array, *, learning_rate: float, eps: float = 1e-8, weight_decay: float = 0.0
+    param: Array, grad: Array, cache: Array, *, learning_rate: float, eps: float = 1e-8, weight_decay: float = 0.0, l1: float = 0.0
 ) -> None:
     """`cache += g**2; param -= learning_rate * g / (sqrt(cache) + eps)` (Duchi et al. 2011). param and cache are modified in place."""
-    _core.adaptive("adagrad_update", _core.ADAGRAD, param, grad, cache, learning_rate, 0.0, eps, weight_decay)
+    _core.adaptive("adagrad_update", _core.ADAGRAD, param, grad, cache, learning_rate, 0.0, eps, weight_decay, l1)
 
 
 def rmsprop_update(
@@ -240,10 +242,11 @@ def rmsprop_update(
     decay_rate: float = 0.99,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
+    l1: float = 0.0,
 ) -> None:
     """`cache = decay_rate * cache + (1 - decay_rate) * g**2; param -= learning_rate * g / (sqrt(cache) + eps)` (Tieleman and Hinton
     2012). param and cache are modified in place."""
-    _core.adaptive("rmsprop_update", _core.RMSPROP, param, grad, cache, learning_rate, decay_rate, eps, weight_decay)
+    _core.adaptive("rmsprop_update", _core.RMSPROP, param, grad, cache, learning_rate, decay_rate, eps, weight_decay, l1)
 
 
 def adam_update(
@@ -260,12 +263,13 @@ def adam_update(
     bias_correction: bool = True,
     weight_decay: float = 0.0,
     decoupled: bool = False,
+    l1: float = 0.0,
 ) -> None:
     """`m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g**2;
     param -= learning_rate * m_hat / (sqrt(v_hat) + eps)`, `m_hat = m / (1 - beta1**step)`, `v_hat = v / (1 - beta2**step)`.
 
     step counts from 1. `bias_correction=False` takes m and v as they are (the short form of the CS231n notes); `decoupled=True` shrinks
-    param by `1 - learning_rate * weight_decay` instead of adding the decay to g (AdamW). Kingma and Ba 2015; Loshchilov and Hutter 2019.
+    param by `1 - learning_rate * weight_decay` instead of adding that decay to g (AdamW). Kingma and Ba 2015; Loshchilov and Hutter 2019.
     param, m and v are modified in place.
     """
-    _core.adam("adam_update", param, grad, m, v, step, learning_rate, beta1, beta2, eps, bias_correction, weight_decay, decoupled)
+    _core.adam("adam_update", param, grad, m, v, step, learning_rate, beta1, beta2, eps, bias_correction, weight_decay, decoupled, l1)

@@ -3,8 +3,10 @@
 The equations below are for every element of a parameter, `g` its gradient at step `t = 1, 2, ...`; state begins at 0.
 
 An optimizer owns no arrays. `state(param)` gives the zero arrays that belong to one parameter, and `update` writes parameter and state.
-The recurrences, the place of `eps` and the bias correction are those of the kernels in `fastnn.reference`. Weight decay is L2: the
-gradient becomes `grad + weight_decay * param` (for weights, and for biases where `decay_biases`); `Adam(decoupled=True)` is AdamW.
+The recurrences, the place of `eps` and the bias correction are those of the kernels in `fastnn.reference`. Weight decay is L2,
+`l1` is L1, both together the elastic net (Zou and Hastie 2005): the gradient becomes `grad + weight_decay * param + l1 * sign(param)`, for
+weights, and for biases where `decay_biases`. `Adam(decoupled=True)` is AdamW, whose weight decay is no part of the gradient; `l1` stays in
+it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from .backend import kernels
 _RANGES: dict[str, dict[str, Any]] = {
     "learning_rate": {"low": 0.0},
     "weight_decay": {"low": 0.0},
+    "l1": {"low": 0.0},
     "momentum": {"low": 0.0, "high": 1.0},
     "decay_rate": {"low": 0.0, "high": 1.0},
     "beta1": {"low": 0.0, "high": 1.0, "open_high": True},
@@ -30,11 +33,13 @@ _RANGES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What every optimizer has: `learning_rate >= 0`, `weight_decay >= 0`, `decay_biases`, and `slots` state arrays a parameter."""
+    """What every optimizer has: `learning_rate >= 0`, `weight_decay >= 0`, `l1 >= 0`, `decay_biases`, and `slots` state arrays a
+    parameter."""
 
     learning_rate: float = 0.01
     _: KW_ONLY
     weight_decay: float = 0.0
+    l1: float = 0.0
     decay_biases: bool = False
     slots: ClassVar[int] = 0
 
@@ -54,10 +59,10 @@ class Optimizer:
         return tuple(np.zeros_like(param) for _ in range(self.slots))
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: tuple[np.ndarray, ...], step: int, learning_rate: float,
-               weight_decay: float) -> None:
+               weight_decay: float, l1: float = 0.0) -> None:
         """One step (counted from 1) in place: writes `param` and the arrays of `state`, reads `grad`.
 
-        `learning_rate` and `weight_decay` are those of this step and this array; the fields of the same name are their base.
+        `learning_rate`, `weight_decay` and `l1` are those of this step and this array; the fields of the same name are their base.
         """
         raise NotImplementedError
 
@@ -66,18 +71,18 @@ class Optimizer:
         """The update operation: `"sgd"`, `"momentum"`, `"nesterov"`, `"adagrad"`, `"rmsprop"` or `"adam"`."""
         return type(self).__name__.lower()
 
-    def scalars(self, rates: np.ndarray, first_step: int, weight_decay: float) -> np.ndarray:
+    def scalars(self, rates: np.ndarray, first_step: int, weight_decay: float, l1: float = 0.0) -> np.ndarray:
         """The numbers that `kernel` takes besides arrays, a row an update, float64 `(updates, k)` in the order of `csrc/fastnn.h`.
 
         `rates` are the learning rates of the updates that follow `first_step` finished ones. A row has the bits that `update` works out.
         """
-        columns = self._columns(rates, first_step, weight_decay)
+        columns = self._columns(rates, first_step, weight_decay, l1)
         rows = np.empty((len(rates), len(columns)))
         for k, column in enumerate(columns):
             rows[:, k] = column
         return rows
 
-    def _columns(self, rates: np.ndarray, first_step: int, weight_decay: float) -> tuple[Any, ...]:
+    def _columns(self, rates: np.ndarray, first_step: int, weight_decay: float, l1: float) -> tuple[Any, ...]:
         raise NotImplementedError
 
 
@@ -88,11 +93,11 @@ class SGD(Optimizer):
 
     learning_rate: float = 0.01
 
-    def update(self, param, grad, state, step, learning_rate, weight_decay):
-        kernels.sgd_update(param, grad, learning_rate=learning_rate, weight_decay=weight_decay)
+    def update(self, param, grad, state, step, learning_rate, weight_decay, l1=0.0):
+        kernels.sgd_update(param, grad, learning_rate=learning_rate, weight_decay=weight_decay, l1=l1)
 
-    def _columns(self, rates, first_step, weight_decay):
-        return weight_decay, rates
+    def _columns(self, rates, first_step, weight_decay, l1):
+        return weight_decay, l1, rates
 
 
 @dataclass(frozen=True)
@@ -109,16 +114,16 @@ class Momentum(Optimizer):
     nesterov: bool = False
     slots: ClassVar[int] = 1
 
-    def update(self, param, grad, state, step, learning_rate, weight_decay):
+    def update(self, param, grad, state, step, learning_rate, weight_decay, l1=0.0):
         kernels.momentum_update(param, grad, *state, learning_rate=learning_rate, momentum=self.momentum, nesterov=self.nesterov,
-                                weight_decay=weight_decay)
+                                weight_decay=weight_decay, l1=l1)
 
     @property
     def kernel(self) -> str:
         return "nesterov" if self.nesterov else "momentum"
 
-    def _columns(self, rates, first_step, weight_decay):
-        return weight_decay, rates, self.momentum
+    def _columns(self, rates, first_step, weight_decay, l1):
+        return weight_decay, l1, rates, self.momentum
 
 
 @dataclass(frozen=True)
@@ -130,11 +135,11 @@ class AdaGrad(Optimizer):
     eps: float = 1e-8
     slots: ClassVar[int] = 1
 
-    def update(self, param, grad, state, step, learning_rate, weight_decay):
-        kernels.adagrad_update(param, grad, *state, learning_rate=learning_rate, eps=self.eps, weight_decay=weight_decay)
+    def update(self, param, grad, state, step, learning_rate, weight_decay, l1=0.0):
+        kernels.adagrad_update(param, grad, *state, learning_rate=learning_rate, eps=self.eps, weight_decay=weight_decay, l1=l1)
 
-    def _columns(self, rates, first_step, weight_decay):
-        return weight_decay, rates, self.eps
+    def _columns(self, rates, first_step, weight_decay, l1):
+        return weight_decay, l1, rates, self.eps
 
 
 @dataclass(frozen=True)
@@ -148,12 +153,12 @@ class RMSProp(Optimizer):
     eps: float = 1e-8
     slots: ClassVar[int] = 1
 
-    def update(self, param, grad, state, step, learning_rate, weight_decay):
+    def update(self, param, grad, state, step, learning_rate, weight_decay, l1=0.0):
         kernels.rmsprop_update(param, grad, *state, learning_rate=learning_rate, decay_rate=self.decay_rate, eps=self.eps,
-                               weight_decay=weight_decay)
+                               weight_decay=weight_decay, l1=l1)
 
-    def _columns(self, rates, first_step, weight_decay):
-        return weight_decay, rates, self.eps, self.decay_rate, 1.0 - self.decay_rate
+    def _columns(self, rates, first_step, weight_decay, l1):
+        return weight_decay, l1, rates, self.eps, self.decay_rate, 1.0 - self.decay_rate
 
 
 @dataclass(frozen=True)
@@ -175,11 +180,12 @@ class Adam(Optimizer):
     decoupled: bool = False
     slots: ClassVar[int] = 2
 
-    def update(self, param, grad, state, step, learning_rate, weight_decay):
+    def update(self, param, grad, state, step, learning_rate, weight_decay, l1=0.0):
         kernels.adam_update(param, grad, *state, step, learning_rate=learning_rate, beta1=self.beta1, beta2=self.beta2, eps=self.eps,
-                            bias_correction=self.bias_correction, weight_decay=weight_decay, decoupled=self.decoupled)
+                            bias_correction=self.bias_correction, weight_decay=weight_decay, decoupled=self.decoupled,
+                            l1=l1)
 
-    def _columns(self, rates, first_step, weight_decay):
+    def _columns(self, rates, first_step, weight_decay, l1):
         eps: Any = self.eps
         corrected = rates
         if self.bias_correction:
@@ -189,7 +195,7 @@ class Adam(Optimizer):
             corrected = rates * root / (1.0 - np.array([self.beta1**step for step in steps]))
             eps = eps * root
         decay, shrink = (0.0, 1.0 - rates * weight_decay) if self.decoupled else (weight_decay, 1.0)
-        return decay, corrected, eps, self.beta1, 1.0 - self.beta1, self.beta2, 1.0 - self.beta2, shrink
+        return decay, l1, corrected, eps, self.beta1, 1.0 - self.beta1, self.beta2, 1.0 - self.beta2, shrink
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in (SGD, Momentum, AdaGrad, RMSProp, Adam)}

@@ -39,6 +39,7 @@ class Statistics(NamedTuple):
     metric_sum: float = 0.0
     rows: int = 0
     gradient_norm: float = math.nan
+    weight_norm: float = math.nan
     update_ratio: float = math.nan
 
     @property

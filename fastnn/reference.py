@@ -380,66 +380,68 @@ def _mean_loss(losses, share):
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------
-# Updates: any shape, in place. `g = grad + weight_decay * param` when weight_decay is not 0, else `grad`.
+# Updates: any shape, in place. `g = grad`, then `g += weight_decay * param` when weight_decay is not 0, then `g += l1 * sign(param)` when
+# l1 is not 0, each rounded; sign(0) = sign(-0) = +0, sign(NaN) = NaN.
 
 
-def sgd_update(param, grad, *, learning_rate, weight_decay=0.0):
+def sgd_update(param, grad, *, learning_rate, weight_decay=0.0, l1=0.0):
     """`param -= learning_rate * g`."""
     function = "sgd_update"
     param, grad = _parameters(function, param=param, grad=grad)
-    (lr, wd) = _rates(function, param, learning_rate=learning_rate, weight_decay=weight_decay)
+    lr, wd, l1 = _rates(function, param, learning_rate=learning_rate, weight_decay=weight_decay, l1=l1)
     with np.errstate(all="ignore"):
-        param[...] = _z(_z(param) - _z(lr * _decayed(param, grad, wd)))
+        param[...] = _z(_z(param) - _z(lr * _decayed(param, grad, wd, l1)))
 
 
-def momentum_update(param, grad, velocity, *, learning_rate, momentum=0.9, nesterov=False, weight_decay=0.0):
+def momentum_update(param, grad, velocity, *, learning_rate, momentum=0.9, nesterov=False, weight_decay=0.0, l1=0.0):
     """`s = learning_rate * g; velocity = momentum * velocity - s`; then `param += velocity`, or with Nesterov
     `param += momentum * velocity - s` (the new velocity)."""
     function = "momentum_update"
     param, grad, velocity = _parameters(function, param=param, grad=grad, velocity=velocity)
-    lr, mu, wd = _rates(function, param, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay)
+    lr, mu, wd, l1 = _rates(function, param, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, l1=l1)
     with np.errstate(all="ignore"):
-        step = _z(lr * _decayed(param, grad, wd))
+        step = _z(lr * _decayed(param, grad, wd, l1))
         velocity[...] = _z(_z(mu * _z(velocity)) - step)
         param[...] = _z(_z(param) + (_z(_z(mu * velocity) - step) if nesterov else velocity))
 
 
-def adagrad_update(param, grad, cache, *, learning_rate, eps=1e-8, weight_decay=0.0):
+def adagrad_update(param, grad, cache, *, learning_rate, eps=1e-8, weight_decay=0.0, l1=0.0):
     """`cache += g * g; param -= (learning_rate * g) / (sqrt(cache) + eps)`."""
     function = "adagrad_update"
     param, grad, cache = _parameters(function, param=param, grad=grad, cache=cache)
-    lr, eps, wd = _rates(function, param, learning_rate=learning_rate, eps=eps, weight_decay=weight_decay)
+    lr, eps, wd, l1 = _rates(function, param, learning_rate=learning_rate, eps=eps, weight_decay=weight_decay, l1=l1)
     with np.errstate(all="ignore"):
-        g = _decayed(param, grad, wd)
+        g = _decayed(param, grad, wd, l1)
         cache[...] = _z(_z(cache) + _z(g * g))
         param[...] = _z(_z(param) - _z(_z(lr * g) / _z(np.sqrt(cache) + eps)))
 
 
-def rmsprop_update(param, grad, cache, *, learning_rate, decay_rate=0.99, eps=1e-8, weight_decay=0.0):
+def rmsprop_update(param, grad, cache, *, learning_rate, decay_rate=0.99, eps=1e-8, weight_decay=0.0, l1=0.0):
     """`cache = decay_rate * cache + (1 - decay_rate) * (g * g); param -= (learning_rate * g) / (sqrt(cache) + eps)`."""
     function = "rmsprop_update"
     param, grad, cache = _parameters(function, param=param, grad=grad, cache=cache)
-    lr, rho, eps, wd = _rates(function, param, learning_rate=learning_rate, decay_rate=decay_rate, eps=eps, weight_decay=weight_decay)
+    lr, rho, eps, wd, l1 = _rates(function, param, learning_rate=learning_rate, decay_rate=decay_rate, eps=eps, weight_decay=weight_decay,
+                                  l1=l1)
     rest = _z(param.dtype.type(1.0 - float(decay_rate)))
     with np.errstate(all="ignore"):
-        g = _decayed(param, grad, wd)
+        g = _decayed(param, grad, wd, l1)
         cache[...] = _z(_z(rho * _z(cache)) + _z(rest * _z(g * g)))
         param[...] = _z(_z(param) - _z(_z(lr * g) / _z(np.sqrt(cache) + eps)))
 
 
 def adam_update(param, grad, m, v, step, *, learning_rate, beta1=0.9, beta2=0.999, eps=1e-8, bias_correction=True, weight_decay=0.0,
-                decoupled=False):
+                decoupled=False, l1=0.0):
     """`m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * (g * g); param -= (rate * m) / (sqrt(v) + eps_t)`.
 
     With bias correction `rate = learning_rate * sqrt(1 - beta2**step) / (1 - beta1**step)` and `eps_t = eps * sqrt(1 - beta2**step)`,
     which is `learning_rate * m_hat / (sqrt(v_hat) + eps)` of Kingma and Ba (2015) with the corrections drawn into two scalars;
-    without it they are `learning_rate` and `eps`. `decoupled` takes the decay out of `g` and does `param *= 1 - learning_rate *
-    weight_decay` first (Loshchilov and Hutter 2019).
+    without it they are `learning_rate` and `eps`. `decoupled` takes the weight decay (not `l1`) out of `g` and does `param *= 1 -
+    learning_rate * weight_decay` first (Loshchilov and Hutter 2019).
     """
     function = "adam_update"
     param, grad, m, v = _parameters(function, param=param, grad=grad, m=m, v=v)
     step = checks.integer(function, "step", step, 1, 2**53)
-    _rates(function, param, learning_rate=learning_rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
+    *_, l1 = _rates(function, param, learning_rate=learning_rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, l1=l1)
     lr, b1, b2, eps, wd = (float(value) for value in (learning_rate, beta1, beta2, eps, weight_decay))
     root = math.sqrt(1.0 - b2**step) if bias_correction else 1.0
     rate = lr * root / (1.0 - b1**step) if bias_correction else lr
@@ -448,7 +450,7 @@ def adam_update(param, grad, m, v, step, *, learning_rate, beta1=0.9, beta2=0.99
     )
     with np.errstate(all="ignore"):
         p = _z(_z(param) * (shrink if decoupled else param.dtype.type(1)))
-        g = _decayed(p, grad, decay)
+        g = _decayed(p, grad, decay, l1)
         m[...] = _z(_z(beta1 * _z(m)) + _z(rest1 * g))
         v[...] = _z(_z(beta2 * _z(v)) + _z(rest2 * _z(g * g)))
         param[...] = _z(p - _z(_z(rate * m) / _z(np.sqrt(v) + eps)))
@@ -457,6 +459,7 @@ def adam_update(param, grad, m, v, step, *, learning_rate, beta1=0.9, beta2=0.99
 _RANGES: dict[str, dict[str, Any]] = {
     "learning_rate": {"low": 0.0},
     "weight_decay": {"low": 0.0},
+    "l1": {"low": 0.0},
     "eps": {"low": 0.0},
     "momentum": {"low": 0.0, "high": 1.0},
     "decay_rate": {"low": 0.0, "high": 1.0},
@@ -481,8 +484,11 @@ def _rates(function, param, **values):
     return [_z(param.dtype.type(checks.number(function, name, value, **_RANGES[name]))) for name, value in values.items()]
 
 
-def _decayed(param, grad, weight_decay):
-    return _z(_z(grad) + _z(weight_decay * _z(param))) if weight_decay != 0 else _z(grad)
+def _decayed(param, grad, weight_decay, l1):
+    g = _z(grad)
+    if weight_decay != 0:
+        g = _z(g + _z(weight_decay * _z(param)))
+    return _z(g + l1 * np.sign(_z(param))) if l1 != 0 else g
 
 
 def _into(out, value):

@@ -28,8 +28,8 @@ _LARGEST, _LARGEST_LOG = 1e300, 690.0  # so that nothing overflows on the way
 
 # Where a parameter of this name, or of one that ends in it, ends by nature: nothing lies beyond, so that a border there is none.
 NATURAL: dict[str, tuple[float, float]] = {
-    "learning_rate": (0.0, math.inf), "weight_decay": (0.0, math.inf), "keep_prob": (0.0, 1.0), "momentum": (0.0, 1.0),
-    "decay_rate": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "batch_size": (1.0, math.inf),
+    "learning_rate": (0.0, math.inf), "weight_decay": (0.0, math.inf), "l1": (0.0, math.inf), "keep_prob": (0.0, 1.0),
+    "momentum": (0.0, 1.0), "decay_rate": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "batch_size": (1.0, math.inf),
 }  # fmt: skip
 
 

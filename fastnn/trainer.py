@@ -62,8 +62,9 @@ class Scalars(NamedTuple):
 class Trainer:
     """Trains `net` in place: `optimizer` (settings, or a name) minimises `loss` at `schedule`'s multiple of `optimizer.learning_rate`.
 
-    Weight decay is not part of the losses reported. `seed` (default: the net's) fixes dropout masks and the order of samples.
-    `net.loss` is set to `loss`. Every update may be held within bounds, None leaving it free:
+    The optimizer's `weight_decay` (L2) and `l1` are not part of the losses reported but a quantity of their own, `penalty`. `seed`
+    (default: the net's) fixes dropout masks and the order of samples. `net.loss` is set to `loss`. Every update may be held within
+    bounds, None leaving it free:
 
     * `clip_norm`: all gradients together are scaled down to this Euclidean norm (Pascanu et al. 2013);
     * `clip_value`: every element of a gradient is cut to `-clip_value .. clip_value`, after that;
@@ -238,8 +239,10 @@ class Trainer:
 
         A record holds `epoch` (from 1), `loss` and the loss's metric as the batches saw them (dropout on, weights on the move), `val_loss`
         and the metric on `validation_data = (x, y)`; of the epoch's last update the `learning_rate`, the `gradient_norm` (of all
-        gradients together, before clipping) and the `update_ratio` (norm of what the optimizer changed in the weights by their norm); and
-        `seconds`. Callbacks see it after the schedule has; `early_stopping` is asked last. `progress` shows one line on stderr.
+        gradients together, before clipping), the `weight_norm` (of all weights together, biases apart, before it) and the `update_ratio`
+        (norm of what the optimizer changed in the weights by their norm); where the optimizer has `weight_decay` or `l1` the `penalty`,
+        `0.5 * weight_decay * sum(w**2) + l1 * sum(|w|)` of the weights as the epoch left them; and `seconds`. Callbacks see it after the
+        schedule has; `early_stopping` is asked last. `progress` shows one line on stderr.
 
         `sample_weight (n,)` weighs the rows in the loss; `class_weight` multiplies it by a weight of the row's label: `"balanced"` for
         `n / (classes that occur * rows of the class)`, a dict of labels (1 where left out), or an array `(o,)`. `accumulate` batches
@@ -366,8 +369,15 @@ class Trainer:
             record[metric.name] = (statistics.metric_sum / max(statistics.rows, 1)) ** (1 / metric.power)
         record.update({f"val_{name}": value for name, value in validated.items()})
         return {**record, "learning_rate": float(self._rates(self.steps - 1, 1)[0]),
-                "gradient_norm": statistics.gradient_norm, "update_ratio": statistics.update_ratio,
-                "seconds": time.perf_counter() - began}
+                "gradient_norm": statistics.gradient_norm, "weight_norm": statistics.weight_norm, "update_ratio": statistics.update_ratio,
+                **self._penalty(), "seconds": time.perf_counter() - began}
+
+    def _penalty(self) -> Record:
+        optimizer, arrays = self.optimizer, self.net.parameters()
+        if optimizer.weight_decay == optimizer.l1 == 0.0:
+            return {}
+        decayed = arrays if optimizer.decay_biases else arrays[0::2]
+        return {"penalty": losses.penalty(decayed, optimizer.weight_decay, optimizer.l1)}
 
     def _rates(self, first_step: int, steps: int) -> np.ndarray:
         rates = self.schedule.rates(self.optimizer.learning_rate, first_step=first_step, steps=steps, epoch=self.epochs,
@@ -382,9 +392,9 @@ class Trainer:
         if (kept is None or kept.optimizer is not optimizer or kept.schedule is not self.schedule
                 or (self.schedule.by_epoch and (kept.state is not self._schedule_state or kept.epoch != self.epochs))
                 or not kept.first <= first <= kept.first + len(kept.weights) - updates):
-            rates, decay = self._rates(first, max(updates, ahead)), optimizer.weight_decay
-            weights = optimizer.scalars(rates, first, decay)
-            biases = weights if optimizer.decay_biases or decay == 0.0 else optimizer.scalars(rates, first, 0.0)
+            rates, decays = self._rates(first, max(updates, ahead)), (optimizer.weight_decay, optimizer.l1)
+            weights = optimizer.scalars(rates, first, *decays)
+            biases = weights if optimizer.decay_biases or not any(decays) else optimizer.scalars(rates, first, 0.0, 0.0)
             self._ahead = kept = Scalars(first, weights, biases, self.epochs, optimizer, self.schedule, self._schedule_state)
         return kept
 

@@ -150,6 +150,15 @@ KERNELS: dict[str, Kernel] = {
     "adam_update": Kernel(_update("m", "v", step=7), SHAPES, "bits", ("param", "m", "v")),
     "adam_update/decay": Kernel(_update("m", "v", step=1, weight_decay=0.03), SHAPES, "bits", ("param", "m", "v")),
     "adam_update/decoupled": Kernel(_update("m", "v", step=3, weight_decay=0.03, decoupled=True), SHAPES, "bits", ("param", "m", "v")),
+    "sgd_update/l1": Kernel(_update(l1=0.02), SHAPES, "bits", ("param",)),
+    "sgd_update/elastic net": Kernel(_update(weight_decay=0.03, l1=0.02), SHAPES, "bits", ("param",)),
+    "momentum_update/l1": Kernel(_update("velocity", momentum=0.85, l1=0.02), SHAPES, "bits", ("param", "velocity")),
+    "momentum_update/nesterov l1": Kernel(_update("velocity", nesterov=True, l1=0.02), SHAPES, "bits", ("param", "velocity")),
+    "adagrad_update/l1": Kernel(_update("cache", l1=0.02), SHAPES, "bits", ("param", "cache")),
+    "rmsprop_update/l1": Kernel(_update("cache", decay_rate=0.93, l1=0.02), SHAPES, "bits", ("param", "cache")),
+    "adam_update/elastic net": Kernel(_update("m", "v", step=2, weight_decay=0.03, l1=0.02), SHAPES, "bits", ("param", "m", "v")),
+    "adam_update/decoupled l1": Kernel(_update("m", "v", step=3, weight_decay=0.03, decoupled=True, l1=0.02), SHAPES, "bits",
+                                       ("param", "m", "v")),
     "adam_update/uncorrected": Kernel(_update("m", "v", step=3, bias_correction=False), SHAPES, "bits", ("param", "m", "v")),
 }
 

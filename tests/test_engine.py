@@ -72,7 +72,8 @@ class Race:
         rows = len(data[0])
         updates = -(-rows // batch) - first if updates is None else updates
         rates = np.full(updates, self.optimizer.learning_rate)
-        scalars = self.optimizer.scalars(rates, step, self.optimizer.weight_decay), self.optimizer.scalars(rates, step, 0.0)
+        decays = self.optimizer.weight_decay, self.optimizer.l1
+        scalars = self.optimizer.scalars(rates, step, *decays), self.optimizer.scalars(rates, step, 0.0)
         return [engine.run(*data, batch, micro or batch, first, updates, *scalars, step, measure, math.inf) for engine, *_ in self.engines]
 
     def arrays(self, which):

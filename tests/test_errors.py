@@ -146,6 +146,7 @@ NUMBERS = {
     "margin": ([-0.1, np.nan, np.inf], ["a", None]),
     "learning_rate": ([-0.1, np.nan, np.inf], ["a", None, np.ones(1)]),
     "weight_decay": ([-0.1, np.nan, np.inf], ["a", None]),
+    "l1": ([-0.1, np.nan, np.inf], ["a", None]),
     "momentum": ([-0.1, 1.1, np.nan], ["a", None]),
     "decay_rate": ([-0.1, 1.1, np.nan], ["a", None]),
     "eps": ([-1e-9, np.nan, np.inf], ["a", None]),

@@ -166,6 +166,7 @@ def test_the_measured_update_is_the_last_of_a_run(engine):
     moved = total_norm([p - b for p, b in zip(made.parameters[0::2], before[0::2])])
     statistics = made.engine.statistics
     assert statistics.gradient_norm == pytest.approx(total_norm(g), rel=1e-12)
+    assert statistics.weight_norm == pytest.approx(total_norm(before[0::2]), rel=1e-12)
     assert statistics.update_ratio == pytest.approx(moved / total_norm(before[0::2]), rel=1e-12)
     made.run()
     assert made.engine.statistics[4:] == statistics[4:]
@@ -421,7 +422,7 @@ def test_backward_is_the_update_of_the_last_forward(engine):
     made = Setting(engine, loss=None)
     dscores = RNG.normal(size=(23, 4))
     made.engine.forward(X, 0)
-    assert made.engine.backward(dscores, np.array([0.0, 0.1]), np.array([0.0, 0.2]), True)
+    assert made.engine.backward(dscores, np.array([0.0, 0.0, 0.1]), np.array([0.0, 0.0, 0.2]), True)
     h = np.tanh(X @ W[0] + W[1])
     dh = (dscores @ W[2].T) * (1 - h * h)
     rates = (0.1, 0.2, 0.1, 0.2)
@@ -431,7 +432,7 @@ def test_backward_is_the_update_of_the_last_forward(engine):
     before = made.bits()
     made.engine.forward(X, 1)
     dscores[3, 2] = np.inf
-    assert not made.engine.backward(dscores, np.array([0.0, 0.1]), np.array([0.0, 0.2]), False)
+    assert not made.engine.backward(dscores, np.array([0.0, 0.0, 0.1]), np.array([0.0, 0.0, 0.2]), False)
     assert made.bits() == before
 
 
@@ -439,7 +440,7 @@ def test_backward_is_the_update_of_the_last_forward(engine):
 
 
 @pytest.mark.parametrize("first", [0, 1, 500, 60_000])
-@pytest.mark.parametrize("decay", [0.0, 0.03])
+@pytest.mark.parametrize("decay", [(0.0, 0.0), (0.03, 0.0), (0.0, 0.02), (0.03, 0.02)])
 @pytest.mark.parametrize("optimizer", [
     SGD(), Momentum(momentum=0.7), Momentum(nesterov=True), AdaGrad(eps=1e-3), RMSProp(decay_rate=0.9, eps=1e-5),
     Adam(beta1=0.83, beta2=0.991, eps=1e-5), Adam(bias_correction=False), Adam(decoupled=True),
@@ -451,10 +452,10 @@ def test_scalars_have_the_bits_of_the_update_functions(optimizer, decay, first, 
     rates = rng.uniform(0.0, 0.3, 7)
     state = tuple(np.abs(rng.normal(size=400)).astype(dtype) for _ in range(optimizer.slots))
     other, other_state = param.copy(), tuple(array.copy() for array in state)
-    scalars = optimizer.scalars(rates, first, decay)
+    scalars = optimizer.scalars(rates, first, *decay)
     assert (scalars.dtype, len(scalars)) == (np.float64, 7)
     for u, (grad, rate) in enumerate(zip(grads, rates)):
-        optimizer.update(param, grad, state, first + 1 + u, rate, decay)
+        optimizer.update(param, grad, state, first + 1 + u, rate, *decay)
         loop.apply(optimizer.kernel, other, grad, other_state, scalars[u])
     assert [a.tobytes() for a in (param, *state)] == [a.tobytes() for a in (other, *other_state)]
 

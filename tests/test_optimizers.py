@@ -10,10 +10,10 @@ import pytest
 from fastnn import optimizers
 from fastnn.optimizers import SGD, AdaGrad, Adam, Momentum, RMSProp
 
-LR, WD = 0.05, 0.01
+LR, WD, L1 = 0.05, 0.01, 0.02
 
 
-def expected(optimizer, param, grads):
+def expected(optimizer, param, grads, l1):
     """The recurrences of the papers, on Python floats."""
     values = []
     for p, column in zip(param.tolist(), np.transpose(grads).tolist()):
@@ -23,6 +23,7 @@ def expected(optimizer, param, grads):
                 p -= LR * WD * p
             else:
                 g += WD * p
+            g += l1 * ((p > 0) - (p < 0))
             if isinstance(optimizer, SGD):
                 p -= LR * g
             elif isinstance(optimizer, Momentum):
@@ -50,15 +51,18 @@ def expected(optimizer, param, grads):
     RMSProp(LR, decay_rate=0.9, eps=1e-3),
     Adam(LR, beta1=0.8, beta2=0.95, eps=1e-3), Adam(LR, beta1=0.8, beta2=0.95, bias_correction=False, eps=1e-3), Adam(LR, decoupled=True),
 ], ids=repr)
-def test_several_updates(optimizer):
+@pytest.mark.parametrize("l1", [0.0, L1])
+def test_several_updates(optimizer, l1):
     rng = np.random.default_rng(5)
     param = rng.normal(size=6)
+    param[2] = 0.0
     grads = rng.normal(size=(4, 6))
-    want = expected(optimizer, param, grads)
+    grads[0, 2] = 0.0
+    want = expected(optimizer, param, grads, l1)
     state = optimizer.state(param)
     assert len(state) == optimizer.slots
     for step, grad in enumerate(grads, 1):
-        optimizer.update(param, grad, state, step, LR, WD)
+        optimizer.update(param, grad, state, step, LR, WD, l1)
     assert param == pytest.approx(want, rel=1e-12)
 
 
@@ -127,6 +131,8 @@ def test_they_print_as_the_call_that_makes_them():
     (lambda: SGD(float("nan")), ValueError, "learning_rate"),
     (lambda: Adam("fast"), TypeError, "'learning_rate' must be a real number"),
     (lambda: SGD(weight_decay=-1), ValueError, "weight_decay"),
+    (lambda: Adam(l1=-1e-9), ValueError, "l1"),
+    (lambda: Adam(l1="a"), TypeError, "l1"),
     (lambda: Momentum(momentum=1.5), ValueError, "momentum"),
     (lambda: Momentum(nesterov=1), TypeError, "'nesterov' must be True or False"),
     (lambda: RMSProp(decay_rate=2), ValueError, "decay_rate"),

@@ -174,7 +174,8 @@ def test_metrics_of_epoch_and_evaluation_agree_when_nothing_moves(loss, y, name)
     record = trainer.fit(X, y, epochs=1, batch_size=40, validation_data=(X[:30], y[:30]))[0]
     everything, part = trainer.evaluate(X, y), trainer.evaluate(X[:30], y[:30])
     assert set(everything) == {"loss", name}
-    assert list(record) == ["epoch", "loss", name, "val_loss", f"val_{name}", "learning_rate", "gradient_norm", "update_ratio", "seconds"]
+    assert list(record) == ["epoch", "loss", name, "val_loss", f"val_{name}", "learning_rate", "gradient_norm", "weight_norm",
+                            "update_ratio", "seconds"]
     assert (record["loss"], record[name]) == pytest.approx((everything["loss"], everything[name]), rel=1e-12)
     assert (record["val_loss"], record[f"val_{name}"]) == (part["loss"], part[name])
     assert everything != part
@@ -504,7 +505,8 @@ class Quartic:
 def test_a_users_loss_trains():
     made = MLP((6, 3), dtype="float64", seed=3)
     history = made.fit(X, REAL, loss=Quartic(), optimizer=Adam(0.05), epochs=40, batch_size=20, validation_data=(X, REAL))
-    assert history.names() == ["epoch", "loss", "val_loss", "learning_rate", "gradient_norm", "update_ratio", "seconds"]
+    assert history.names() == ["epoch", "loss", "val_loss", "learning_rate", "gradient_norm", "weight_norm",
+                            "update_ratio", "seconds"]
     assert history["loss"][-1] < 0.01 * history["loss"][0]
     assert np.array_equal(made.predict(X), 2 * made.forward(X))
 

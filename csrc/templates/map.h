@@ -91,10 +91,12 @@ MAP(sigmoid_backward)
     for (ptrdiff_t t = 0; t < n; t++) out[t] = dy[t] * (y[t] * ((REAL)1 - y[t]));
 }
 
-/* The gradient an update sees. Decay of 0 is left out rather than added: 0 * inf would be NaN. */
-static inline REAL FN(decayed)(REAL param, REAL grad, REAL weight_decay)
+/* The gradient an update sees. What is 0 is left out rather than added: 0 * inf would be NaN. */
+static inline REAL FN(decayed)(REAL param, REAL grad, REAL weight_decay, REAL l1)
 {
-    return weight_decay != 0 ? grad + weight_decay * param : grad;
+    REAL g = weight_decay != 0 ? grad + weight_decay * param : grad;
+    REAL pull = param > 0 ? l1 : param < 0 ? -l1 : param == 0 ? (REAL)0 : param;
+    return l1 != 0 ? g + pull : g;
 }
 
 MAP(sgd)
@@ -102,9 +104,10 @@ MAP(sgd)
     OUT(0, param);
     IN(1, grad);
     SCALAR(0, weight_decay);
-    SCALAR(1, rate);
+    SCALAR(1, l1);
+    SCALAR(2, rate);
     FNN_INDEPENDENT
-    for (ptrdiff_t t = 0; t < n; t++) param[t] -= rate * FN(decayed)(param[t], grad[t], weight_decay);
+    for (ptrdiff_t t = 0; t < n; t++) param[t] -= rate * FN(decayed)(param[t], grad[t], weight_decay, l1);
 }
 
 MAP(momentum)
@@ -113,11 +116,12 @@ MAP(momentum)
     IN(1, grad);
     OUT(2, velocity);
     SCALAR(0, weight_decay);
-    SCALAR(1, rate);
-    SCALAR(2, momentum);
+    SCALAR(1, l1);
+    SCALAR(2, rate);
+    SCALAR(3, momentum);
     FNN_INDEPENDENT
     for (ptrdiff_t t = 0; t < n; t++) {
-        REAL moved = momentum * velocity[t] - rate * FN(decayed)(param[t], grad[t], weight_decay);
+        REAL moved = momentum * velocity[t] - rate * FN(decayed)(param[t], grad[t], weight_decay, l1);
         velocity[t] = moved;
         param[t] += moved;
     }
@@ -129,11 +133,12 @@ MAP(nesterov)
     IN(1, grad);
     OUT(2, velocity);
     SCALAR(0, weight_decay);
-    SCALAR(1, rate);
-    SCALAR(2, momentum);
+    SCALAR(1, l1);
+    SCALAR(2, rate);
+    SCALAR(3, momentum);
     FNN_INDEPENDENT
     for (ptrdiff_t t = 0; t < n; t++) {
-        REAL step = rate * FN(decayed)(param[t], grad[t], weight_decay);
+        REAL step = rate * FN(decayed)(param[t], grad[t], weight_decay, l1);
         REAL moved = momentum * velocity[t] - step;
         velocity[t] = moved;
         param[t] += momentum * moved - step;
@@ -146,11 +151,12 @@ MAP(adagrad)
     IN(1, grad);
     OUT(2, cache);
     SCALAR(0, weight_decay);
-    SCALAR(1, rate);
-    SCALAR(2, eps);
+    SCALAR(1, l1);
+    SCALAR(2, rate);
+    SCALAR(3, eps);
     FNN_INDEPENDENT
     for (ptrdiff_t t = 0; t < n; t++) {
-        REAL g = FN(decayed)(param[t], grad[t], weight_decay);
+        REAL g = FN(decayed)(param[t], grad[t], weight_decay, l1);
         REAL sum = cache[t] + g * g;
         cache[t] = sum;
         param[t] -= (rate * g) / (FN(square_root)(sum) + eps);
@@ -163,13 +169,14 @@ MAP(rmsprop)
     IN(1, grad);
     OUT(2, cache);
     SCALAR(0, weight_decay);
-    SCALAR(1, rate);
-    SCALAR(2, eps);
-    SCALAR(3, decay_rate);
-    SCALAR(4, rest);
+    SCALAR(1, l1);
+    SCALAR(2, rate);
+    SCALAR(3, eps);
+    SCALAR(4, decay_rate);
+    SCALAR(5, rest);
     FNN_INDEPENDENT
     for (ptrdiff_t t = 0; t < n; t++) {
-        REAL g = FN(decayed)(param[t], grad[t], weight_decay);
+        REAL g = FN(decayed)(param[t], grad[t], weight_decay, l1);
         REAL mean = decay_rate * cache[t] + rest * (g * g);
         cache[t] = mean;
         param[t] -= (rate * g) / (FN(square_root)(mean) + eps);
@@ -183,17 +190,18 @@ MAP(adam)
     OUT(2, m);
     OUT(3, v);
     SCALAR(0, weight_decay);
-    SCALAR(1, rate);
-    SCALAR(2, eps);
-    SCALAR(3, beta1);
-    SCALAR(4, rest1);
-    SCALAR(5, beta2);
-    SCALAR(6, rest2);
-    SCALAR(7, shrink);
+    SCALAR(1, l1);
+    SCALAR(2, rate);
+    SCALAR(3, eps);
+    SCALAR(4, beta1);
+    SCALAR(5, rest1);
+    SCALAR(6, beta2);
+    SCALAR(7, rest2);
+    SCALAR(8, shrink);
     FNN_INDEPENDENT
     for (ptrdiff_t t = 0; t < n; t++) {
         REAL p = param[t] * shrink;
-        REAL g = FN(decayed)(p, grad[t], weight_decay);
+        REAL g = FN(decayed)(p, grad[t], weight_decay, l1);
         REAL mean = beta1 * m[t] + rest1 * g;
         REAL square = beta2 * v[t] + rest2 * (g * g);
         m[t] = mean;

@@ -69,7 +69,7 @@ static void same(const char *what, enum fnn_dtype dtype, ptrdiff_t n, const void
 
 static void maps(const char *isa, enum fnn_dtype dtype, ptrdiff_t n, int special)
 {
-    static const double scalars[] = {0.03, 0.0123, 1e-8, 0.9, 0.1, 0.99, 0.01, 0.999};
+    static const double scalars[] = {0.03, 0.002, 0.0123, 1e-8, 0.9, 0.1, 0.99, 0.01, 0.999};
     for (int map = 0; map < FNN_MAPS; map++) {
         void *arrays[MOST_ARRAYS], *theirs[MOST_ARRAYS];
         for (int a = 0; a < MOST_ARRAYS; a++) {
