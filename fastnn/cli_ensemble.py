@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, data: tabular.Prepared, schedule: Any) ->
     trainers = []
     for seed in range(arguments.seed, arguments.seed + count):
         net, optimizer, loss = cli_train.build(argparse.Namespace(**{**vars(arguments), "seed": seed}), data)
-        trainers.append(Trainer(net, loss, optimizer, schedule, average=average))
+        trainers.append(Trainer(net, loss, optimizer, schedule, average=average, max_norm=arguments.max_norm))
     several = "" if count == 1 else f"{count} networks with seeds {arguments.seed} to {arguments.seed + count - 1}, each as "
     print(f"{several}{trainers[0].net!r}\n{optimizer!r}\n{schedule!r}" + (f"\n{average!r}" if average else ""), flush=True)
     train, validation = data.learnt()
@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace, data: tabular.Prepared, schedule: Any) ->
         raise KeyboardInterrupt(_after_interrupt(arguments.out, best, data)) from None
     finally:
         if arguments.history and best.done:
+            trainers[0].history.best_epoch = best.epoch
             trainers[0].history.save(arguments.history)
     seconds = time.perf_counter() - began
     if not best.networks:

@@ -289,6 +289,12 @@ def test_the_command_regularises(capsys, tmp_path, monkeypatch):
     assert cli.main([*quick, "--weight-decay", "0.01", "--l1", "0.001", "--max-norm", "2", "--history", str(path)]) == 0
     assert (given["optimizer"], given["max_norm"]) == (Adam(weight_decay=0.01, l1=0.001), 2.0)
     assert History.load(path)["penalty"][0] > 0.0
+    made = []
+    init = Trainer.__init__
+    monkeypatch.setattr(Trainer, "__init__", lambda self, *data, **settings: made.append(self) or init(self, *data, **settings))
+    assert cli.main([*quick, "--average", "0.9", "--l1", "0.001", "--max-norm", "2", "--history", str(path)]) == 0
+    assert (made[0].optimizer, made[0].max_norm) == (Adam(l1=0.001), 2.0)
+    assert History.load(path).best_epoch == 1
     assert cli.main([*quick]) == 0
     assert (given["optimizer"], given["max_norm"]) == (Adam(), None)
     for option, sentence in (("--l1", "'l1'"), ("--weight-decay", "'weight_decay'"), ("--max-norm", "'max_norm'")):
