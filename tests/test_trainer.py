@@ -513,5 +513,5 @@ def test_a_users_loss_trains():
 
 def test_it_prints_as_the_call_that_makes_it():
     trainer = Trainer(MLP((2, 1)), loss="l2", optimizer=SGD(0.5), seed=4)
-    settings = "loss=L2(), optimizer=SGD(learning_rate=0.5, weight_decay=0.0, decay_biases=False), schedule=None, seed=4"
+    settings = "loss=L2(), optimizer=SGD(learning_rate=0.5, weight_decay=0.0, l1=0.0, decay_biases=False), schedule=None, seed=4"
     assert repr(trainer) == f"Trainer({trainer.net!r}, {settings})"
