@@ -23,7 +23,7 @@ _BLOCK_ELEMENTS = 2**20
 
 
 class EmptyBinWarning(UserWarning):
-    """Some bins hold no row of the targets they were made from."""
+    """Most bins hold no row of the targets they were made from."""
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -32,8 +32,8 @@ class Bins:
 
     `centers (c,)` stand for their bins in a mean: the mean of the rows in the bin where rows were given, else (and where a bin has none)
     the middle. `atoms (c,)` marks the bins whose rows, two or more, all have one value, the centre. All are read-only arrays, edges and
-    centres float64. `kind` and `asked`, the number of bins that was wanted, are for `repr`. Values beyond the edges belong to the end
-    bins.
+    centres float64. `kind`, `asked` (the number of bins that was wanted) and `empty` (the number of those without rows) are told by
+    `str`. Values beyond the edges belong to the end bins.
 
     `Bins(edges)` takes edges of one's own; `Bins.uniform`, `Bins.quantile` and `Bins.logarithmic` choose them. ValueError for edges that
     do not increase.
@@ -44,8 +44,10 @@ class Bins:
     atoms: np.ndarray
     kind: str
     asked: int
+    empty: int
 
-    def __init__(self, edges: Any, centers: Any = None, atoms: Any = None, kind: str = "given", asked: int | None = None) -> None:
+    def __init__(self, edges: Any, centers: Any = None, atoms: Any = None, kind: str = "given", asked: int | None = None,
+                 empty: int = 0) -> None:
         edges = arrays.as_array("Bins", "edges", edges)
         if edges.ndim != 1 or not 3 <= len(edges) <= MOST + 1:
             expected = f"shape (c + 1,), c from 2 to {MOST}"
@@ -66,15 +68,17 @@ class Bins:
         for array in (edges, centers, atoms):
             array.flags.writeable = False
         asked = count if asked is None else checks.integer("Bins", "asked", asked, count, MOST)
-        for name, value in (("edges", edges), ("centers", centers), ("atoms", atoms), ("kind", kind), ("asked", asked)):
+        empty = checks.integer("Bins", "empty", empty, 0, count)
+        for name, value in {"edges": edges, "centers": centers, "atoms": atoms, "kind": kind, "asked": asked, "empty": empty}.items():
             object.__setattr__(self, name, value)
 
     @classmethod
     def uniform(cls, y: Any, count: int) -> Bins:
         """`count` bins of one width from the smallest to the largest of `y (n,)`.
 
-        A bin without rows stays, for rows to come may lie there; `EmptyBinWarning` says how many there are. Errors, of this and its
-        siblings: the library's sentence for values that are not finite and for fewer distinct values than bins.
+        A bin without rows stays, for a gap in the targets or a thin tail is no mistake and other rows may lie there: `str` tells how many
+        there are, and where they are more than half, so that another kind or fewer bins would serve better, an `EmptyBinWarning`.
+        Errors, of this and its siblings: the library's sentence for values that are not finite and for fewer distinct values than bins.
         """
         y, distinct = _distinct("Bins.uniform", y, count)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -117,11 +121,12 @@ class Bins:
         return f"<Bins: {self}>"
 
     def __str__(self) -> str:
-        merged = f" (of {self.asked}; equal values share one)" if self.asked != len(self) else ""
-        return f"{len(self)} {self.kind} bins{merged} from {self.edges[0]:g} to {self.edges[-1]:g}"
+        about = f" (of {self.asked}; equal values share one)" if self.asked != len(self) else ""
+        about += f" ({self.empty} without rows)" if self.empty else ""
+        return f"{len(self)} {self.kind} bins{about} from {self.edges[0]:g} to {self.edges[-1]:g}"
 
     def centered(self, y: Any) -> Bins:
-        """These bins with the centres and atoms of the rows `y (n,)`; `EmptyBinWarning` where a bin has none."""
+        """These bins with the centres and atoms of the rows `y (n,)`; `EmptyBinWarning` where more than half of them have none."""
         y = np.clip(column("Bins.centered", "y", y), self.edges[0], self.edges[-1])
         labels, count = self.labels(y), len(self)
         rows, sums = np.bincount(labels, minlength=count), np.bincount(labels, weights=y, minlength=count)
@@ -129,14 +134,14 @@ class Bins:
         np.minimum.at(low, labels, y)
         np.maximum.at(high, labels, y)
         empty = np.flatnonzero(rows == 0)
-        if len(empty):
+        if 2 * len(empty) > count:
             first, last = self.edges[empty[0]:empty[0] + 2]
             checks.warn(EmptyBinWarning, f"fastnn.Bins: {len(empty)} of {count} {self.kind} bins hold no row, the first from {first:g} to "
                                          f"{last:g}: fewer bins, or those of kind 'quantile', have rows in each")
         centers = self.edges[:-1] / 2 + self.edges[1:] / 2
         held = rows > 0
         centers[held] = np.clip(sums[held] / rows[held], low[held], high[held])
-        return Bins(self.edges, centers, (rows > 1) & (low == high), self.kind, self.asked)
+        return Bins(self.edges, centers, (rows > 1) & (low == high), self.kind, self.asked, len(empty))
 
     def labels(self, y: Any) -> np.ndarray:
         """The bin of each of `y (n,)`, int64 `(n,)`; the end bins take what lies beyond the edges."""
@@ -181,19 +186,19 @@ class Bins:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, for `from_dict`."""
         return {"kind": self.kind, "asked": self.asked, "edges": self.edges.tolist(), "centers": self.centers.tolist(),
-                "atoms": np.flatnonzero(self.atoms).tolist()}
+                "atoms": np.flatnonzero(self.atoms).tolist(), "empty": self.empty}
 
     @classmethod
     def from_dict(cls, values: Any) -> Bins:
         """The bins that `to_dict` described; ValueError for anything else."""
-        function, names = "Bins.from_dict", ("kind", "asked", "edges", "centers", "atoms")
+        function, names = "Bins.from_dict", ("kind", "asked", "edges", "centers", "atoms", "empty")
         if not isinstance(values, dict) or not all(name in values for name in names) or not isinstance(values["atoms"], list):
             raise checks.fail(ValueError, function, "values", "come from to_dict", ", ".join(names), repr(values)[:60])
         count = max(np.size(values["edges"]) - 1, 0)
         atoms = np.zeros(count, bool)
         for place in values["atoms"]:
             atoms[checks.integer(function, "atoms", place, 0, count - 1)] = True
-        return cls(values["edges"], values["centers"], atoms, str(values["kind"]), values["asked"])
+        return cls(values["edges"], values["centers"], atoms, str(values["kind"]), values["asked"], values["empty"])
 
 
 KINDS: dict[str, Callable[[Any, int], Bins]] = {"uniform": Bins.uniform, "quantile": Bins.quantile, "logarithmic": Bins.logarithmic}

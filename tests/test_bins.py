@@ -120,13 +120,15 @@ def test_edges_of_ones_own_take_centres_from_rows():
 
 def test_empty_bins_are_told_of_at_the_line_that_made_them():
     with pytest.warns(EmptyBinWarning) as caught:
-        made = Bins.uniform([0, 1, 2, 100], 4)
-    assert str(caught[0].message) == ("fastnn.Bins: 2 of 4 uniform bins hold no row, the first from 25 to 50: fewer bins, or those of kind "
+        made = Bins.uniform([0, 1, 2, 3, 100], 5)
+    assert str(caught[0].message) == ("fastnn.Bins: 3 of 5 uniform bins hold no row, the first from 20 to 40: fewer bins, or those of kind "
                                       "'quantile', have rows in each")
     assert caught[0].filename == __file__
-    assert made.centers.tolist() == [1, 37.5, 62.5, 100]
-    with pytest.warns(EmptyBinWarning, match="1 of 2 given bins"):
-        Bins([0, 1, 2]).centered([0.5])
+    assert made.centers.tolist() == [1.5, 30, 50, 70, 100]
+    assert str(made) == "5 uniform bins (3 without rows) from 0 to 100"
+    assert str(Bins.uniform([0, 1, 2, 100], 4)) == "4 uniform bins (2 without rows) from 0 to 100"  # as of a gap between two peaks
+    with pytest.warns(EmptyBinWarning, match="2 of 3 given bins"):
+        Bins([0, 1, 2, 3]).centered([0.5])
 
 
 def test_hard_targets_are_labels():
@@ -197,12 +199,12 @@ def test_json_brings_bins_back():
     made = Bins.quantile([0] * 6 + [1, 2, 3, 4], 5)
     again = Bins.from_dict(json.loads(json.dumps(made.to_dict())))
     assert again.to_dict() == made.to_dict() == {"kind": "quantile", "asked": 5, "edges": [0, 0.5, 2.5, 4], "centers": [0, 1.5, 3.5],
-                                                 "atoms": [0]}  # fmt: skip
+                                                 "atoms": [0], "empty": 0}  # fmt: skip
     assert again.atoms.tolist() == [True, False, False]
     assert repr(again) == repr(made)
 
 
-FORM = {"kind": "given", "asked": 2, "edges": [0, 1, 2], "centers": [0.5, 1.5], "atoms": []}
+FORM = {"kind": "given", "asked": 2, "edges": [0, 1, 2], "centers": [0.5, 1.5], "atoms": [], "empty": 0}
 
 
 @pytest.mark.parametrize(("make", "kind", "sentence"), [
@@ -229,6 +231,7 @@ FORM = {"kind": "given", "asked": 2, "edges": [0, 1, 2], "centers": [0.5, 1.5], 
     (lambda: Bins([0, 1, 2], [1, 1]), ValueError, "centers"),
     (lambda: Bins([0, 1, 2], atoms=[True]), ValueError, "argument 'atoms' must have shape"),
     (lambda: Bins([0, 1, 2], asked=1), ValueError, "argument 'asked'"),
+    (lambda: Bins([0, 1, 2], empty=-1), ValueError, "argument 'empty'"),
     (lambda: Bins([0, 1, 2]).labels([math.nan]), ValueError, "fastnn.Bins.labels: argument 'y' must be finite"),
     (lambda: Bins([0, 1, 2]).encode([math.nan]), ValueError, "fastnn.Bins.encode: argument 'y' must be finite"),
     (lambda: Bins([0, 1, 2]).encode([[1]]), ValueError, r"fastnn.Bins.encode: argument 'y' must have shape \(n,\)"),
