@@ -29,7 +29,7 @@ from fastnn import table, tabular, text
 
 HOUSING = Path(__file__).resolve().parents[2] / "shared" / "data" / "housing.csv.gz"  # beside the checkout
 ABSENT = f"housing is absent: its rows need {HOUSING.name} in ../{HOUSING.parent.parent.name}/{HOUSING.parent.name}"
-SEEDS = range(5)
+SEEDS = range(10, 15)  # others than settings were chosen with
 HIDDEN, KEEP_PROB = (256, 128), (1.0, 0.95, 0.95)
 BINS, SMOOTHING = 100, 2.0
 EPOCHS, BATCH, RATE, PATIENCE = 40, 32, 3e-3, 10
@@ -90,7 +90,7 @@ def measure(quick: bool, picture: Path | None = None) -> dict[str, Any]:
         runs["L2"].append(by_l2(*parts, seed, quick))
         reached, model = by_bins(*parts, seed, quick)
         runs[f"{BINS} bins"].append(reached)
-        if picture is not None and seed == 0:
+        if picture is not None and seed == SEEDS[0]:
             model.plot(*parts[2], picture)
     progress()
     return {"machine": about, "notes": [], "runs": runs, "bins": str(model.bins), "seconds": time.perf_counter() - start}

@@ -73,6 +73,13 @@ def test_quantiles_rise_and_undo_the_distribution_function():
         assert (just_before <= levels + 1e-7).all()
 
 
+def test_no_quantile_lies_beyond_the_last_edge_by_rounding():
+    for edges in RNG.normal(size=(300, 2)) ** 3:
+        made = Bins([-99.0, *np.sort(edges)])
+        last = Distribution([[0.5, 0.5]], made).quantile(1.0)[0]
+        assert made.edges[-1] - 1e-14 <= last <= made.edges[-1]
+
+
 def test_distribution_functions_of_a_cloud():
     made = some()
     at = np.sort(RNG.uniform(made.edges[0] - 1, made.edges[-1] + 1, 50))
@@ -89,7 +96,7 @@ def test_intervals_are_quantiles():
 def test_crps_is_that_of_a_cloud():
     """`E|X - y| - E|X - X'| / 2` (Gneiting and Raftery 2007), another form of the same score."""
     made = some()
-    for y in (made.edges[0] - 2, made.edges[-1] + 3, made.edges[4], made.bins.centers[3], 0.123):
+    for y in (made.edges[0] - 2, made.edges[-1] + 3, made.edges[4], *made.bins.centers[:4] + 0.01):
         for row, score in enumerate(made.crps(np.full(6, y))):
             places, weights = cloud(made, row)
             apart = weights @ np.abs(places[:, None] - places) @ weights
@@ -158,7 +165,8 @@ def test_a_picture(tmp_path):
     defaults = [text.get_text() for text in made.plot(y).axes[0].get_legend().get_texts()]
     order = np.argsort(made.mean()).tolist()
     assert defaults == [f"row {order[k]}" for k in (6, 22, 37, 54)]
-    assert len(ATOMS.plot([0, 9]).axes[0].patches) == 4
+    for patch in ATOMS.plot([0, 9]).axes[0].patches:  # with mass on the ends themselves
+        assert patch.get_data()[0].sum() == pytest.approx(1)
     assert made.plot(y, rows=[]).axes[0].get_lines() == []
 
 
