@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import fastnn
 from fastnn import EMA, MLP, Adam, EarlyStopping, Every, Snapshots, Standardizer, Trainer
 
 RNG = np.random.default_rng(17)
@@ -85,6 +86,7 @@ def test_files(tmp_path, suffix):
     assert [path.name for path in snapshots.kept] == names[1:]
     assert [bits(net) for net in snapshots] == at_epochs(4, 6)
     assert bits(MLP.load(tmp_path / "a" / "run" / names[0])) == at_epochs(2)[0]
+    assert fastnn.load(tmp_path / "a" / "run" / names[1])[1] == {"steps": 12, "epochs": 4}
 
 
 def test_what_was_kept_outlives_an_interrupt_and_early_stopping(tmp_path):
