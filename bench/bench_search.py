@@ -7,8 +7,9 @@
 
 "mnist": 40 trials of one epoch and 20 of eight, 784-n-n-10, Adam, on 50,000 rows of the training set, judged by the other 10,000. "digits":
 64 configurations of one hidden layer, the same ones for both libraries, with the same epochs, batch size and folds; scikit-learn has a
-process of its own and is timed with `n_jobs` 1 and 2, without the start of its processes. "threads": the same search by two threads that
-train 16 trials together, by one, and by one thread that trains one trial after another; the three take turns. Seconds are medians.
+process of its own and is timed with `n_jobs` 1 and 2, without the start of its processes. "threads": this search, and one of 16 networks
+784-128-10 with one epoch of 12,000 rows of MNIST (three folds of 18,000), by two threads that train 16 trials together, by one, and by one thread that trains one
+trial after another; the three take turns. Seconds are medians.
 """
 
 from __future__ import annotations
@@ -92,14 +93,28 @@ def small(quick: bool) -> tuple[fastnn.RandomSearch, np.ndarray, np.ndarray, dic
     return fastnn.RandomSearch(build, space, [fastnn.Stage(6 if quick else COUNT, settings["epochs"])]), x, y, settings
 
 
-def turns(quick: bool) -> tuple[dict[str, list[float]], fastnn.SearchResult]:
-    """Seconds of the small search in each of the ways, which take turns, and the result, which is the same in all."""
-    search, x, y, settings = small(quick)
+def wide(quick: bool) -> tuple[fastnn.RandomSearch, np.ndarray, np.ndarray, dict[str, Any]]:
+    """The search of networks on rows of MNIST, its rows, and its settings."""
+    with np.load(training.MNIST) as file:
+        count = 900 if quick else 18_000
+        x, y = file["x_train"][:count], file["y_train"][:count]
+
+    def build(learning_rate: float, keep_prob: float) -> fastnn.Trainer:
+        net = fastnn.MLP((784, 128, 10), keep_prob=keep_prob)
+        return fastnn.Trainer(net, optimizer=fastnn.Adam(learning_rate), preprocessing=fastnn.Standardizer(axis="global"))
+
+    space = {"learning_rate": fastnn.LogUniform(1e-4, 1e-1), "keep_prob": fastnn.Uniform(0.5, 1.0)}
+    return fastnn.RandomSearch(build, space, [fastnn.Stage(4 if quick else 16)]), x, y, {"batch": BATCH, "folds": 3}
+
+
+def turns(case: Any, quick: bool) -> tuple[dict[str, list[float]], fastnn.SearchResult]:
+    """Seconds of a search in each of the ways, which take turns, and the result, which is the same in all."""
+    search, x, y, settings = case(quick)
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     try:
         for turn in range(2 if quick else ROUNDS + 1):
             for way, (threads, together) in WAYS.items():
-                progress(f"digits, {way}, round {turn} ...")
+                progress(f"{case.__name__}, {way}, round {turn} ...")
                 fastnn.set_num_threads(threads)
                 start = time.perf_counter()
                 result = quietly(search, x, y, folds=settings["folds"], batch_size=settings["batch"], together=together)
@@ -126,7 +141,7 @@ def measure(pattern: str, quick: bool) -> tuple[dict[str, Any], fastnn.SearchRes
     peaks.measure(QUICK)
     notes = []
     if re.search(pattern, "digits") or re.search(pattern, "threads"):
-        taken, result = turns(quick)
+        taken, result = turns(small, quick)
         rivals = {}
         if re.search(pattern, "digits"):
             if importlib.util.find_spec("sklearn"):
@@ -135,13 +150,18 @@ def measure(pattern: str, quick: bool) -> tuple[dict[str, Any], fastnn.SearchRes
                 notes.append("scikit-learn is absent: sklearn not installed")
         data["digits"] = {"fastnn": taken, "best": result.best.score, "rivals": rivals, **SMALL, "trials": len(result.trials)}
         picture = result
+    if re.search(pattern, "threads"):
+        if note := training.mnist_note():
+            notes.append(note)
+        else:
+            data["wide"] = turns(wide, quick)[0]
     if re.search(pattern, "mnist"):
         if note := training.mnist_note():
             notes.append(note)
         else:
             data["mnist"], picture = mnist(quick)
     progress()
-    return {"machine": machine(peaks, QUICK, ()) | {"quick": quick}, "notes": notes, **data}, picture
+    return {"machine": machine(peaks, QUICK, ()) | {"quick": quick}, "notes": sorted(set(notes)), **data}, picture
 
 
 def text(data: dict[str, Any]) -> str:
@@ -160,6 +180,11 @@ def text(data: dict[str, Any]) -> str:
         parts.append(aligned(lines, left=1))
         alone = medians["1 thread, one after another"]
         parts.append(f"two threads over one, one trial after another: {alone / fastest:.2f} times as fast")
+    if "wide" in data:
+        medians = {way: statistics.median(seconds) for way, seconds in data["wide"].items()}
+        lines = [["16 networks on rows of MNIST", "seconds"], *([f"fastnn, {way}", time_text(taken)] for way, taken in medians.items())]
+        times = medians["1 thread, one after another"] / medians["2 threads, 16 together"]
+        parts.append(f"{aligned(lines, left=1)}\n\ntwo threads over one, one trial after another: {times:.2f} times as fast")
     if "mnist" in data:
         found = data["mnist"]
         parameters = ", ".join(f"{name} {value:.3g}" for name, value in found["parameters"].items())
