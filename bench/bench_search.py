@@ -8,8 +8,8 @@
 "mnist": 40 trials of one epoch and 20 of eight, 784-n-n-10, Adam, on 50,000 rows of the training set, judged by the other 10,000. "digits":
 64 configurations of one hidden layer, the same ones for both libraries, with the same epochs, batch size and folds; scikit-learn has a
 process of its own and is timed with `n_jobs` 1 and 2, without the start of its processes. "threads": this search, and one of 16 networks
-784-128-10 with one epoch of 12,000 rows of MNIST (three folds of 18,000), by two threads that train 16 trials together, by one, and by one thread that trains one
-trial after another; the three take turns. Seconds are medians.
+784-128-10 with one epoch of each of three folds of 18,000 rows of MNIST, by two threads that train 16 trials together, by one, and by one
+thread that trains one trial after another; the three take turns. Seconds are medians.
 """
 
 from __future__ import annotations
