@@ -18,8 +18,8 @@ SEEDS = range(3)
 
 def fitted(seed: int, optimizer: fastnn.Adam, keep_prob: float = 1.0, **settings: object) -> tuple[fastnn.MLP, fastnn.History]:
     net = fastnn.MLP((64, 256, 10), keep_prob=keep_prob, seed=seed)
-    history = net.fit(x[train], learnt, preprocessing=fastnn.Standardizer(axis="global"), optimizer=optimizer,
-                      schedule=fastnn.CosineDecay(100), epochs=100, batch_size=25, validation_data=(x[validation], y[validation]), **settings)
+    history = net.fit(x[train], learnt, preprocessing=fastnn.Standardizer(axis="global"), optimizer=optimizer, epochs=100, batch_size=25,
+                      schedule=fastnn.CosineDecay(100), validation_data=(x[validation], y[validation]), **settings)
     return net, history
 
 
