@@ -1,7 +1,8 @@
 """Newton's method with the explicit Hessian, damped (Levenberg 1944, Marquardt 1963): `step = -inverse(H + damping * I) @ gradient`.
 
 The damping starts as good as absent, so that a quadratic is solved by the first step. It is doubled while the damped Hessian is
-not positive definite or its step does not lower the objective, and divided by 8 after a step that did what its quadratic model foretold.
+not positive definite or its step gains less than a quarter of what the quadratic model foretold, and divided by 8 after a step that gains
+three quarters: another factor costs less than another Hessian.
 
 A symmetric matrix needs one triangle only. `Square` keeps the Hessian above the diagonal and the Cholesky factor of the damped Hessian
 below it, so that the whole method holds one array of P**2 numbers; all else is P times a few hundred.
@@ -108,18 +109,16 @@ def descend(objective: Objective, evaluate: Callable[[np.ndarray], tuple[float, 
                 step = -square.solve(gradient)
                 foretold = 0.5 * (damping * float(step @ step) - float(gradient @ step))
                 found = evaluate(weights + step)
-                if better(found[0], float(np.linalg.norm(found[1])), loss, float(np.linalg.norm(gradient))):
+                enough = loss - found[0] > _POOR * foretold - _ROUNDINGS * abs(loss)
+                if enough and better(found[0], float(np.linalg.norm(found[1])), loss, float(np.linalg.norm(gradient))):
                     break
             damping *= 2
             if damping > 1e6 * square.scale:
                 return f"no step lowers the loss further (the limit of {objective.net.dtype}, or a kink)"
-        gain = loss - found[0]
+        if loss - found[0] > _GOOD * foretold:
+            damping /= 8
         weights, (loss, gradient) = weights + step, found
         iterated(weights)
-        if gain > _GOOD * foretold:
-            damping /= 8
-        elif gain < _POOR * foretold:
-            damping *= 2
 
 
 def better(loss: float, gradient_norm: float, old_loss: float, old_norm: float) -> bool:
