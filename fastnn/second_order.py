@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ def minimize(net: MLP, x: Any, y: Any, *, method: str = "l-bfgs", loss: str | lo
 
     It has converged when the Euclidean norm of the gradient is at most `tolerance`, None for 1e-4 in float32 and 1e-6 in float64, about
     what rounded losses allow; it ends at `max_iterations`, or where no lower loss is found. The loss left is never above the one found.
-    `progress` shows one line on stderr. `net.loss` is set to `loss`.
+    `progress` says on stderr what a Hessian will take, and then shows one line. `net.loss` is set to `loss`.
 
     Errors: the library's sentences before anything is changed; MemoryError for a Hessian beyond the limit; ImportError without SciPy;
     FloatingPointError where the first loss or gradient is not finite. On Ctrl-C the best weights so far are left in `net`.
@@ -113,6 +114,8 @@ def minimize(net: MLP, x: Any, y: Any, *, method: str = "l-bfgs", loss: str | lo
             expected = "'l-bfgs' for hinge, which is piecewise linear"
             raise checks.fail(ValueError, function, "method", "suit the loss", expected, repr(method))
     size = newton.check_memory(function, objective.parameters, net.dtype, memory_limit) if method == "newton" else 0
+    if size and progress:
+        sys.stderr.write(f"newton: the Hessian of {objective.parameters:,} parameters takes {newton.size_text(size)} in {net.dtype}\n")
     by_scipy = None if METHODS[method] is None else _scipy(method)
     run = _Run(objective, limit, max_iterations, Progress(max_iterations, "iteration") if progress else None)
     try:

@@ -296,8 +296,9 @@ def test_newton_refuses_a_hessian_too_large_with_its_size():
 def test_progress_is_one_line_an_iteration(capsys):
     result = minimize(MLP((4, 3)), X, LABELS, method="newton", weight_decay=0.1, max_iterations=20, progress=True)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == result.iterations
-    assert lines[0].startswith("iteration 1/20  loss ")
+    assert lines[0] == "newton: the Hessian of 15 parameters takes 900 B in float32"
+    assert len(lines) == 1 + result.iterations
+    assert lines[1].startswith("iteration 1/20  loss ")
 
 
 def test_the_history_has_a_picture(tmp_path):
