@@ -12,6 +12,7 @@
 #define FNN_VECTOR_BYTES 32
 #define FNN_FMA_F32(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define FNN_FMA_F64(a, b, c) _mm256_fmadd_pd(a, b, c)
+#define FNN_STREAM(to, value) _mm256_stream_si256((__m256i *)(to), (__m256i)(value))
 #define FNN_MULTIPLY_LOW_HALVES(a, b) ((WORDS)_mm256_mul_epu32((__m256i)(a), (__m256i)(b)))
 #include "templates/shapes16.h"
 #include "templates/instantiate.h"

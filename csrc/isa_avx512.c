@@ -12,6 +12,7 @@
 #define FNN_VECTOR_BYTES 64
 #define FNN_FMA_F32(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define FNN_FMA_F64(a, b, c) _mm512_fmadd_pd(a, b, c)
+#define FNN_STREAM(to, value) _mm512_stream_si512((__m512i *)(to), (__m512i)(value))
 #define FNN_MULTIPLY_LOW_HALVES(a, b) ((WORDS)_mm512_mul_epu32((__m512i)(a), (__m512i)(b)))
 #include "templates/shapes32.h"
 #include "templates/instantiate.h"

@@ -9,6 +9,8 @@
 #define DRAW_LANES (FNN_VECTOR_BYTES / 8)
 #define DRAW_VECTORS FNN_DRAW_VECTORS
 #define DRAW_GROUPS (DRAW_VECTORS * DRAW_LANES)
+#define HELD 32 /* draws, at least a vector's */
+#define DRAWS_AHEAD 2 /* that are fetched before their turn */
 
 typedef uint64_t FNN_PASTE3(words, v, FNN_ISA) __attribute__((vector_size(FNN_VECTOR_BYTES)));
 typedef uint16_t FNN_PASTE3(halves, v, FNN_ISA) __attribute__((vector_size(FNN_VECTOR_BYTES)));
@@ -79,6 +81,15 @@ static void FNN_PASTE3(draw, u16, FNN_ISA)(ptrdiff_t group, ptrdiff_t width, uin
 }
 #endif
 
+static inline REAL FN(dropped)(REAL x, REAL scale, int16_t keep)
+{
+    const REAL scaled = x * scale;
+    return keep ? scaled : (REAL)0;
+}
+
+/* Elements of a vector's length of memory that lie before an address. */
+static inline ptrdiff_t FN(past_line)(const REAL *at) { return (ptrdiff_t)((uintptr_t)at % FNN_VECTOR_BYTES / sizeof(REAL)); }
+
 typedef int16_t FN(narrow_mask) __attribute__((vector_size(FNN_VECTOR_BYTES / sizeof(REAL) * sizeof(int16_t)), may_alias, aligned(2)));
 typedef BITS FN(mask) __attribute__((vector_size(FNN_VECTOR_BYTES)));
 
@@ -90,33 +101,45 @@ static void FN(dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x_data, p
     const REAL scale = (REAL)(65536.0 / dropout->threshold);
     const ptrdiff_t skip = column % 8; /* draws before the first column */
     const ptrdiff_t width = columns > 0 ? (skip + columns + 7) / 8 : 0; /* groups of a row */
-    _Alignas(FNN_VECTOR_BYTES) int16_t kept[8 * DRAW_GROUPS];
-    memset(kept, 0xFF, sizeof kept);
+    _Alignas(FNN_VECTOR_BYTES) int16_t masks[HELD + 8 * DRAW_GROUPS];
+    int16_t *const kept = masks + HELD;
+    memset(masks, 0xFF, sizeof masks);
     ptrdiff_t r = 0, g = 0; /* the group that comes next */
+    ptrdiff_t held = 0;     /* draws before it that are still to be used */
     while (r < rows && width > 0) {
         const ptrdiff_t first_row = r, first_group = g;
+        if (stream) { /* fetched while draws are made: else these would wait for memory, and memory for these */
+            const char *soon = (const char *)(x + r * x_stride + 8 * g) + DRAWS_AHEAD * 8 * DRAW_GROUPS * (ptrdiff_t)sizeof(REAL);
+            FNN_UNROLL for (ptrdiff_t b = 0; b < 8 * DRAW_GROUPS * (ptrdiff_t)sizeof(REAL); b += FNN_LINE) __builtin_prefetch(soon + b);
+        }
         if (dropout->threshold < 65536)
             FNN_PASTE3(draw, u16, FNN_ISA)(g, width, (uint64_t)(column / 8), (uint64_t)(row + r), dropout, kept);
         r += (g + DRAW_GROUPS) / width;
         g = (g + DRAW_GROUPS) % width;
         /* The draws in runs that lie in one row; the first may belong to columns before ours. */
-        ptrdiff_t at_row = first_row, at = first_group > 0 ? 8 * first_group - skip : 0;
-        for (ptrdiff_t next = first_group > 0 ? 0 : skip; next < 8 * DRAW_GROUPS && at_row < rows; at_row++, at = 0) {
+        ptrdiff_t at_row = first_row, at = first_group > 0 ? 8 * first_group - skip - held : 0, next = first_group > 0 ? -held : skip;
+        held = 0;
+        for (; next < 8 * DRAW_GROUPS && at_row < rows; at_row++, at = 0) {
             const ptrdiff_t left = 8 * DRAW_GROUPS - next, length = columns - at < left ? columns - at : left;
             const int16_t *keep = kept + next;
             const REAL *from = x + at_row * x_stride + at;
             REAL *to = y + at_row * y_stride + at;
             ptrdiff_t t = 0;
-            const int past_caches = stream && FNN_STREAMS(to);
+            /* Whole lines go past the caches: one that ends in the next draws waits for them. Lines written in parts, or by stores of
+             * 16 bytes, took twice as long on Zen 4. */
+            const ptrdiff_t head = stream ? (LANES - FN(past_line)(to)) % LANES : 0;
+            for (; t < head && t < length; t++) to[t] = FN(dropped)(from[t], scale, keep[t]);
             for (; t + LANES <= length; t += LANES) {
                 const FN(mask) wide = __builtin_convertvector(*(const FN(narrow_mask) *)(keep + t), FN(mask));
                 const VECTOR scaled = *(const VECTOR_U *)(from + t) * scale, dropped = (VECTOR)((FN(mask))scaled & wide);
-                if (past_caches) FNN_STREAM(to + t, dropped);
+                if (stream) FNN_STREAM(to + t, dropped);
                 else *(VECTOR_U *)(to + t) = dropped;
             }
-            for (; t < length; t++) {
-                const REAL scaled = from[t] * scale;
-                to[t] = keep[t] ? scaled : (REAL)0;
+            if (stream && at + length < columns && FN(past_line)(to + length) == length - t) {
+                held = length - t;
+                memcpy(kept - held, keep + t, (size_t)held * sizeof *keep);
+            } else {
+                for (; t < length; t++) to[t] = FN(dropped)(from[t], scale, keep[t]);
             }
             next = (next + length + 7) / 8 * 8 + skip;
         }

@@ -7,6 +7,7 @@
  *                         broadcast must fit the register file; FNN_VECTORS lists the most vectors for 0, 1, 2 ... rows
  *   FNN_DRAW_VECTORS      vectors of dropout counters worked on together
  *   FNN_FMA_F32/F64(a, b, c)  a * b + c on vectors, fused where the instruction set has it
+ *   FNN_STREAM(to, value)     a vector stored past the caches at an aligned address, or undefined
  *   FNN_MULTIPLY_LOW_HALVES(a, b)  products of the lower 32 bits of each 64-bit lane (type WORDS of dropout.h)
  *
  * and, before this, any target pragma. The symbols here are static but for the table.
@@ -38,19 +39,11 @@
 #define FNN_UNROLL _Pragma("GCC unroll 16")
 #define FNN_OPAQUE(variable) __asm__("" : "+r"(variable))
 
-/* Stores a vector past the caches, in pieces for which an alignment of 16 bytes will do, where the processor has such stores. */
-#if defined(__SSE2__)
-#define FNN_STREAMS(to) ((uintptr_t)(to) % 16 == 0)
-#define FNN_STREAM(to, value)                                                                                                              \
-    do {                                                                                                                                   \
-        __m128i pieces[FNN_VECTOR_BYTES / 16];                                                                                             \
-        memcpy(pieces, &(value), sizeof pieces);                                                                                           \
-        FNN_UNROLL for (int piece = 0; piece < FNN_VECTOR_BYTES / 16; piece++) _mm_stream_si128((__m128i *)(to) + piece, pieces[piece]);   \
-    } while (0)
+/* Stores a vector at an aligned address past the caches, where the processor has such stores: FNN_STREAM(to, value) of the including file. */
+#if defined(FNN_STREAM)
 #define FNN_STREAM_END() _mm_sfence()
 #else
-#define FNN_STREAMS(to) 0
-#define FNN_STREAM(to, value) (void)0
+#define FNN_STREAM(to, value) (*(VECTOR *)(to) = (value))
 #define FNN_STREAM_END() (void)0
 #endif
 
