@@ -39,7 +39,7 @@
 #define FNN_UNROLL _Pragma("GCC unroll 16")
 #define FNN_OPAQUE(variable) __asm__("" : "+r"(variable))
 
-/* Stores a vector at an aligned address past the caches, where the processor has such stores: FNN_STREAM(to, value) of the including file. */
+/* Where the processor has no stores past the caches, a vector is just stored. */
 #if defined(FNN_STREAM)
 #define FNN_STREAM_END() _mm_sfence()
 #else
