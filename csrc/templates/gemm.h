@@ -1,8 +1,9 @@
 /* Matrix product building blocks: packing a panel, the register tile, and the gradient's gate. Sums over k run in order with one
  * accumulator an element, so the bits of an element depend neither on the shape of the tile that it falls in nor on blocks or threads. */
 
-#define ROW_DEPTH 6 /* rows of b that one row of y takes in at a time: if they lie 4096 bytes apart, eight of them and y would share the eight
-                      lines of one set of a first-level cache */
+/* Rows of b that one row of y takes in at a time. Where they lie 4096 bytes apart they share a set of the first-level cache with y's line:
+ * eight were too many for one of eight ways. */
+#define ROW_DEPTH 6
 #define PAUSE 16    /* terms of a tile, at least, between two looks at what is to be done for the next ones */
 
 /* Interleaves of the lower and the upper halves of two vectors: L rounds of them transpose a 2^L square. */
