@@ -28,6 +28,7 @@ import numpy as np
 from . import arrays, checks, losses, optimizers, plots, text
 from .init import Normal
 from .model import MLP
+from .preprocessing import Scaler
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ class Diagnosis:
 
 
 def diagnose(net: MLP, x: Any, y: Any = None, *, loss: str | losses.Loss | None = None, optimizer: str | optimizers.Optimizer = "adam",
-             rows: int = 1000, overfit_rows: int = 20, overfit_updates: int = 500, seed: int = 0, progress: bool = False) -> Diagnosis:
+             preprocessing: Scaler | None = None, rows: int = 1000, overfit_rows: int = 20, overfit_updates: int = 500, seed: int = 0,
+             progress: bool = False) -> Diagnosis:
     """Judge `net` on at most `rows` rows of `x (n, i)`, drawn with `seed`; without `y` only what a forward pass shows.
 
     * Of every layer: mean and variance of the activations, share of dead units (the fewer the rows, the more units seem dead), norm of
@@ -196,7 +198,8 @@ def diagnose(net: MLP, x: Any, y: Any = None, *, loss: str | losses.Loss | None 
     * Once: whether `overfit_rows` rows can be learnt by heart within `overfit_updates` updates of `optimizer`, dropout and decay off.
       For targets that are probabilities their entropy is taken off first.
 
-    `loss` is the net's unless given. `progress` shows the epochs of that training on stderr. The net is not changed. Raises the library's
+    `loss` is the net's unless given. `preprocessing` is what `fit` will be given; one that is not fitted is a setting, and the statistics
+    of all rows of `x` are taken. `progress` shows the epochs of that training on stderr. The net is not changed. Raises the library's
     sentences for bad arguments; a net whose numbers overflow gets a verdict instead.
     """
     function = "diagnose"
@@ -213,6 +216,7 @@ def diagnose(net: MLP, x: Any, y: Any = None, *, loss: str | losses.Loss | None 
     x = arrays.inputs(function, x, net.sizes[0], net.dtype)
     if len(x) == 0:
         raise checks.fail(ValueError, function, "x", "have at least one row", f"shape (n, {net.sizes[0]})", checks.shape_text(x.shape))
+    net = _preprocessed(net, preprocessing, x)
     drawn = np.random.default_rng(seed).permutation(len(x))[:rows]
     targets = None if y is None else losses.prepare_targets(objective, y, len(x), net.sizes[-1], net.dtype, function)
     x = x[drawn]
@@ -272,6 +276,21 @@ def depth_picture(x: Any, nets: Mapping[str, MLP] | None = None, path: str | os.
                 axes.set_title(f"layer {k + 1}, deviation {deviations[k]:.2g}", fontsize=7)
         line[0].set_ylabel(caption, fontsize=7)
     return plots.finish(figure, path)
+
+
+def _preprocessed(net: MLP, scaler: Scaler | None, x: np.ndarray) -> MLP:
+    """The net, or a copy with this preprocessing."""
+    if scaler is None:
+        return net
+    if not isinstance(scaler, Scaler):
+        raise checks.fail(TypeError, "diagnose", "preprocessing", "be a scaler", "Standardizer(), MinMaxScaler() or None", repr(scaler))
+    scaler = scaler if scaler.fitted else scaler.fresh().fit(x)
+    if scaler.shift is not None and len(scaler.shift) != net.sizes[0]:
+        expected, got = f"statistics of {net.sizes[0]} features", f"of {len(scaler.shift)}"
+        raise checks.fail(ValueError, "diagnose", "preprocessing", "fit the net's inputs", expected, got)
+    copy = net.astype(net.dtype)
+    copy.preprocessing = scaler
+    return copy
 
 
 def _worst(findings: Sequence[Finding]) -> str:

@@ -107,6 +107,20 @@ def test_preprocessing_comes_first():
     assert report.overfit[0] == pytest.approx(made.loss_and_gradients(*drawn(raw, LABELS, 20))[0])
 
 
+def test_preprocessing_is_that_of_the_fit_to_come():
+    made, raw = net(), 40 * X + 7
+    setting = fastnn.Standardizer()
+    report = diagnose(made, raw, LABELS, rows=30, preprocessing=setting)
+    x, y = drawn((raw - raw.mean(axis=0)) / raw.std(axis=0), LABELS, 30)
+    assert report.loss == pytest.approx(by_hand(made, x, y)[2])
+    assert report.overfit[0] == pytest.approx(by_hand(made, x[:20], y[:20])[2])
+    assert not setting.fitted
+    assert made.preprocessing is None
+    known = fastnn.MinMaxScaler().fit(raw[:10])
+    low, high = raw[:10].min(axis=0), raw[:10].max(axis=0)
+    assert diagnose(made, raw, preprocessing=known).inputs.mean == pytest.approx((2 * (raw - low) / (high - low) - 1).mean())
+
+
 def drawn(x, y, rows, seed=0):
     order = np.random.default_rng(seed).permutation(len(x))[:rows]
     return x[order], y[order]
@@ -490,6 +504,8 @@ def test_progress_is_shown_on_request(capsys):
     ({"y": LABELS + 1}, ValueError, "'y' must lie between 0 and 2"),
     ({"loss": "mse"}, ValueError, "'loss' must name a loss"),
     ({"optimizer": "newton"}, ValueError, "'optimizer' must"),
+    ({"preprocessing": "standardizer"}, TypeError, "'preprocessing' must be a scaler"),
+    ({"preprocessing": fastnn.Standardizer().fit(X[:, :4])}, ValueError, "'preprocessing' must fit the net's inputs"),
     ({"rows": 0}, ValueError, "'rows' must be in range"),
     ({"overfit_rows": 0}, ValueError, "'overfit_rows' must be in range"),
     ({"overfit_updates": 1.5}, TypeError, "'overfit_updates' must be an integer"),
