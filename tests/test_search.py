@@ -6,8 +6,10 @@ import json
 import math
 import re
 import sys
+import threading
 import warnings
 
+import joblib
 import numpy as np
 import pytest
 from searches import SPACE, TRAIN, VALIDATION, X, Y, bits, build, by_hand, run, timeless
@@ -133,6 +135,12 @@ def test_less_than_an_epoch_visits_a_part_of_the_rows():
     assert len(set(rows.tolist())) == 54
     assert np.array_equal(rows, field.part(0, 0.3))
     assert field.part(0, 1) is None
+    splits = search_training.splits("f", *TRAIN, None, 3, 0)
+    field = search_training.Field("f", build, *TRAIN, splits, 32, 0, None, 3.0)
+    for number, split in enumerate(splits):
+        assert set(field.part(number, 0.5).tolist()) < set(split.rows.tolist())
+        assert len(field.part(number, 0.5)) == 60
+        assert field.part(number, 1) is split.rows
 
 
 def test_build_gets_what_it_asks_for():
@@ -432,6 +440,30 @@ def test_schedules_may_watch_the_validation_rows():
         assert score == trainer.evaluate(split.x, split.y)["accuracy"]
 
 
+def test_a_schedule_that_watches_is_shown_the_first_fold_by_the_final_network():
+    def plateau(learning_rate):
+        return build(learning_rate, schedule=ReduceOnPlateau(patience=1, monitor="val_loss", min_delta=0.5))
+
+    result = run(RandomSearch(plateau, {"learning_rate": LogUniform(1e-3, 1e-2)}, [Stage(1, epochs=5)]), folds=2)
+    trainer, split = plateau(**result.best.parameters), search_training.splits("f", *TRAIN, None, 2, 0)[0]
+    trainer.fit(X[split.rows], Y[split.rows], epochs=5, batch_size=32, validation_data=(split.x, split.y))
+    assert bits(result.networks()[0]) == bits(trainer.net)
+
+
+def test_joblib_takes_the_backend_of_the_context():
+    threads = set()
+
+    def noting(learning_rate, width):
+        threads.add(threading.current_thread().name)
+        return build(learning_rate, width)
+
+    plain = run(RandomSearch(build, SPACE, [Stage(6)]))
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        found = run(RandomSearch(noting, SPACE, [Stage(6)]), backend="joblib")
+    assert len(threads) > 1
+    assert timeless(found.trials) == timeless(plain.trials)
+
+
 def test_progress_is_a_line_a_batch(capsys):
     run(RandomSearch(build, SPACE, [Stage(5), Stage(2)]), together=4, progress=True)
     out, err = capsys.readouterr()
@@ -441,39 +473,6 @@ def test_progress_is_a_line_a_batch(capsys):
     assert all("best val_accuracy 0." in line and line.endswith("exploded 0") for line in lines)
     run(RandomSearch(build, SPACE, [Stage(1)]))
     assert capsys.readouterr().err == ""
-
-
-def test_the_table(capsys):
-    result = run(RandomSearch(build, SPACE, [Stage(5)]))
-    result.table(3)
-    head, *rows, foot = capsys.readouterr().out.splitlines()
-    assert head.split() == ["trial", "stage", "epochs", "val_accuracy", "val_loss", "learning_rate", "width"]
-    assert [int(row.split()[0]) for row in rows] == [trial.index for trial in result.top(3)]
-    assert rows[0].split()[1:5] == ["1", "1", f"{result.best.score:.4f}", f"{result.best.loss:.4f}"]
-    assert foot == "5 trials in one stage, 0 of which exploded"
-    assert repr(result) == "<SearchResult of 5 trials of learning_rate, width>"
-
-
-def test_the_picture_has_a_panel_a_parameter(tmp_path):
-    space = HOT | {"width": IntUniform(4, 9), "activation": Choice(["relu", "tanh"]), "keep_prob": Uniform(0.5, 1)}
-
-    def make(learning_rate, width, activation, keep_prob):
-        return Trainer(MLP((6, width, 3), activation=activation, keep_prob=keep_prob), optimizer=SGD(learning_rate),
-        preprocessing=Standardizer())
-
-    result = run(RandomSearch(make, space, [Stage(20), Stage(4)]))
-    figure = result.plot(tmp_path / "search.png")
-    assert (tmp_path / "search.png").stat().st_size > 10_000
-    panels = [axis for axis in figure.axes if axis.get_xlabel()]
-    assert [axis.get_xlabel() for axis in panels] == list(space)
-    assert [axis.get_xscale() for axis in panels] == ["log", "linear", "linear", "linear"]
-    first, second, *_ = panels[0].collections
-    shown = first.get_offsets()
-    own = [trial for trial in result.trials if trial.stage == 0 and not trial.exploded]
-    np.testing.assert_allclose(shown, [(trial.parameters["learning_rate"], trial.score) for trial in own])
-    assert len(second.get_offsets()) == sum(trial.stage == 1 and not trial.exploded for trial in result.trials)
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["stage 1", "stage 2", *(["exploded"] if result.exploded else []), "best"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------
@@ -488,19 +487,6 @@ def test_a_grid_tries_every_combination():
     for trial in result.trials:
         assert trial.loss == by_hand(trial, 2)[1]["loss"]
     assert len(run(GridSearch(build, SPACE, 2)).trials) == 4
-
-
-def test_projections_show_why_random_is_better(tmp_path):
-    from fastnn import plot_search_projections
-
-    grid, random = run(GridSearch(build, SPACE)), run(RandomSearch(build, SPACE, [Stage(9)]))
-    figure = plot_search_projections(grid, random, ("learning_rate", "width"), tmp_path / "why.png")
-    assert (tmp_path / "why.png").stat().st_size > 10_000
-    titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
-    assert titles == ["grid: 9 trials,\n3 values of learning_rate", "random: 9 trials,\n9 values of learning_rate"]
-    assert [axis.get_xscale() for axis in figure.axes] == ["log"] * 4
-    with pytest.raises(ValueError, match="must name parameters of both searches"):
-        plot_search_projections(grid, random, ("learning_rate", "depth"))
 
 
 def test_a_grid_goes_on_from_its_log(tmp_path):

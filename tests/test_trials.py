@@ -67,6 +67,26 @@ def test_a_line_that_was_cut_off_is_written_again(tmp_path):
         assert log.read_bytes().startswith(b"".join(lines[:kept]))
 
 
+def test_lines_are_on_the_disk_while_the_search_runs(tmp_path):
+    log, seen = tmp_path / "log", []
+
+    def looking(learning_rate, width):
+        seen.append(log.read_bytes().count(b"\n") if log.exists() else 0)
+        return build(learning_rate, width)
+
+    run(RandomSearch(looking, SPACE, STAGES), log=log, together=3)
+    assert seen == [0, 1, 1, 1, 4, 4, 4, 7, 7, 7, 10]
+
+
+def test_a_long_line_that_was_cut_off_leaves_nothing(tmp_path):
+    log = tmp_path / "log"
+    whole = run(RandomSearch(build, SPACE, [Stage(3)]), log=log)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:3]) + b'{"trial": 2, "parameters": {"note": "' + b"x" * 5000)
+    assert timeless(run(RandomSearch(build, SPACE, [Stage(3)]), log=log).trials) == timeless(whole.trials)
+    assert b"xxx" not in log.read_bytes()
+
+
 @pytest.mark.parametrize(("change", "sentence"), [
     ({"seed": 1}, "seed 0"), ({"stages": [Stage(6)]}, "stages"), ({"space": SPACE | {"width": IntUniform(4, 21)}}, "space"),
     ({"explosion": 2.0}, "explosion"), ({"monitor": "loss"}, "monitor"), ({"extend": True}, "extend"),
