@@ -190,6 +190,7 @@ def test_train_writes_the_history_that_plot_draws(capsys, tmp_path):
     assert re.search(r"second\.json +3 +0\.0500 +1\.7500 +\(best epoch 5, stopped early at 6\)\n", out)
     assert "first" in (tmp_path / "both.svg").read_text(encoding="utf-8")
     assert not (tmp_path / "second.png").exists()
+    assert command(capsys, "plot", second, first)[1].endswith(f"saved in {tmp_path / 'second.png'}\n")
 
 
 def test_an_interrupted_training_keeps_its_history(capsys, tmp_path, monkeypatch):

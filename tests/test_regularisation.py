@@ -265,6 +265,17 @@ def test_the_weight_norm_is_that_before_the_last_update(engine):
     assert record["weight_norm"] == pytest.approx(math.sqrt(squares), rel=1e-6)
 
 
+class Own(fastnn.SoftmaxCrossEntropy):
+    """A loss of a user's own, for which the trainer calls the engine in two halves."""
+
+
+def test_a_users_loss_leaves_the_same_numbers(engine):
+    own, built_in = (net().fit(X, Y, loss=loss, optimizer=SGD(0.1, l1=0.01), epochs=2, batch_size=20) for loss in (
+        Own(), "softmax_cross_entropy"))
+    for name in ("weight_norm", "penalty", "update_ratio"):
+        assert own[name] == pytest.approx(built_in[name], rel=1e-5)
+
+
 def test_regularisation_shows_in_the_history_and_in_the_picture(tmp_path):
     histories = {name: net().fit(X, Y, optimizer=optimizer, epochs=10, batch_size=20) for name, optimizer in (
         ("none", SGD(0.1)), ("l2", SGD(0.1, weight_decay=0.1)), ("l1", SGD(0.1, l1=0.05)))}
