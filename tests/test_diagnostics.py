@@ -401,7 +401,7 @@ def test_numbers_that_are_not_finite_are_bad_and_no_warning():
     assert "not a finite number" in str(report)
     assert verdicts(report, "gradient norm") == ["bad"] * 3
     made = net()
-    made.layers[-1].weight[...] = 1e308  # only the scores overflow
+    made.layers[-1].weight[...] *= 1e308  # only the scores overflow
     report = diagnose(made, X)
     assert (report.layers[-1].verdict, report.layers[-2].verdict) == ("bad", "good")
     missing = X.copy()
