@@ -135,6 +135,16 @@ def test_passes_are_not_kept_when_the_weights_move():
     np.testing.assert_allclose(objective.products(v[None])[0], hessian_vector_product(made, X, LABELS, v), rtol=1e-9, atol=1e-12)
 
 
+def test_passes_of_a_single_block_are_not_taken_for_those_of_several(monkeypatch):
+    x, y = RNG.normal(size=(200, 4)), RNG.integers(0, 3, 200)
+    directions = RNG.normal(size=(5, 83))
+    monkeypatch.setattr(curvature, "_BLOCK_ELEMENTS", 200 * 18)
+    objective = curvature.Objective("test", net(), x, y, "softmax_cross_entropy", 0.0, None)
+    assert (len(objective._blocks(1)), len(objective._blocks(5))) == (1, 4)
+    one_by_one = [objective.products(v[None])[0] for v in directions]
+    np.testing.assert_allclose(objective.products(directions), one_by_one, atol=1e-13)
+
+
 # --- the whole Hessian ---------------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import MLP, SoftmaxCrossEntropy, minimize, newton, second_order
+from fastnn import MLP, SoftmaxCrossEntropy, curvature, minimize, newton, second_order
 from fastnn.datasets import load_digits
 
 RNG = np.random.default_rng(72)
@@ -242,6 +242,22 @@ def test_a_first_loss_that_is_not_finite_is_an_error(method):
     made.layers[0].weight[0, 0] = np.nan
     with pytest.raises(FloatingPointError, match=r"fastnn.minimize: the loss of the weights given is nan"):
         minimize(made, X, LABELS, method=method)
+
+
+def test_a_run_looks_where_it_is_told_and_keeps_what_it_found():
+    objective = curvature.Objective("test", MLP((4, 3), dtype="float64"), X, LABELS, "softmax_cross_entropy", 0.0, None)
+    run = second_order._Run(objective, 0.0, 100, None)
+    run.start()
+    lower = run.first - 0.1 * objective.value_and_gradient()[1]
+    kept = lower.copy()
+    run.evaluate(lower)
+    lower += 1.0
+    np.testing.assert_array_equal(run.best.weights, kept)
+    v = RNG.normal(size=15)
+    elsewhere = run.product(lower, v)
+    objective.move(lower)
+    np.testing.assert_array_equal(elsewhere, objective.products(v[None])[0])
+    assert np.abs(run.product(run.first, v) - elsewhere).max() > 1e-3
 
 
 # --- the damped Newton step ----------------------------------------------------------------------------------------------------------
