@@ -4,12 +4,16 @@
     python bench/bench_ensemble.py --rows seeds
     python bench/bench_ensemble.py --quick
 
-- "seeds": 784-256-10, ReLU, no dropout, Adam at its usual constant rate, batch 128, 10 epochs, for seeds 0 to 9, trained together by
-  `fit_many`. The ensemble of all ten names at least 0.3 points more test digits right than its mean member.
+- "seeds": 784-256-10, ReLU, no dropout, pixels standardised by one mean and deviation, Adam at its usual constant rate, batch 128, 10
+  epochs, for seeds 0 to 9, trained together by `fit_many`. The ensemble of all ten names at least 0.3 points more test digits right than
+  its mean member.
 - "average": of the same ten runs the running average of the weights, `EMA(0.999)`, names no fewer right than the last weights do, in the
   mean over the seeds. It also says what the ensemble of the ten averages reaches.
 - "checkpoints": of the run of seed 0 the weights after each of the last five epochs, an ensemble against the last of them. Without a
   target: members of one run are alike.
+
+Standardising was chosen on the last 10,000 training rows, where six other networks gained 0.69 points with it (97.69 to 98.38 %) and 0.30
+with pixels from 0 to 1 (97.93 to 98.23 %). On the test digits ten networks with pixels from 0 to 1 gained 0.29 points (98.00 to 98.29 %).
 """
 
 from __future__ import annotations
@@ -36,7 +40,9 @@ def reports(quick: bool) -> dict[str, Any]:
     """Train the ten networks once; `EnsembleReport`s on the test digits of last weights, averages and the checkpoints of one run."""
     rows, hidden, epochs = (640, 32, 2) if quick else (None, 256, EPOCHS)
     data = {name: array[:rows] for name, array in mnist().items()}
-    trainers = [fastnn.Trainer(fastnn.MLP((784, hidden, 10), seed=seed), average=fastnn.EMA(0.999)) for seed in range(MEMBERS)]
+    scaler = fastnn.Standardizer(axis="global").fit(data["x_train"])
+    trainers = [fastnn.Trainer(fastnn.MLP((784, hidden, 10), seed=seed), average=fastnn.EMA(0.999), preprocessing=scaler)
+                for seed in range(MEMBERS)]  # fmt: skip
     snapshots = fastnn.Snapshots(last=KEPT)
 
     def after_epoch(trainers: list[fastnn.Trainer]) -> None:
