@@ -10,6 +10,7 @@ below it, so that the whole method holds one array of P**2 numbers; all else is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -103,6 +104,8 @@ def descend(objective: Objective, evaluate: Callable[[np.ndarray], tuple[float, 
     while True:
         objective.hessian(square.values)
         square.filled()
+        if not math.isfinite(square.scale):
+            return "the Hessian was not finite; the best weights before it are kept"
         damping = max(damping, least * square.scale)
         while True:
             if square.factor(damping):

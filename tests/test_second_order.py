@@ -236,6 +236,21 @@ def test_a_loss_that_becomes_infinite_ends_with_the_best_weights(method):
     assert ("not finite" in result.message) == (method != "newton")
 
 
+class Steep(SoftmaxCrossEntropy):
+    """A second derivative that is not finite."""
+
+    def hessian_product(self, scores, y, directions, sample_weight=None):
+        return np.full_like(directions, np.nan)
+
+
+@pytest.mark.parametrize("method", ["newton-cg", "newton"])
+def test_a_hessian_that_is_not_finite_ends_the_run(method):
+    result = minimize(MLP((4, 3), dtype="float64"), X, LABELS, method=method, loss=Steep())
+    assert not result.converged
+    assert "not finite" in result.message
+    assert result.loss == result.loss_before
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_first_loss_that_is_not_finite_is_an_error(method):
     made = MLP((4, 3), dtype="float64")
