@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import checks, plots, space, text
 from .history import improves
 from .model import MLP
-from .space import Parameters, Range, Side, Space
+from .space import Range, Side, Space
 from .trials import Trial
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _axis_place(axis: Any, name: str, result: SearchResult, which: str = "x") ->
             getattr(axis, f"set_{which}scale")("log")
             if dimension.high < 100 * dimension.low:  # matplotlib's own labels, powers of ten and their multiples, would overlap
                 ticks = dimension.grid(5)
-                getattr(axis, f"set_{which}ticks")(ticks, [f"{tick:.3g}" for tick in ticks])
+                getattr(axis, f"set_{which}ticks")(ticks, list(map(_cell, ticks)))
                 getattr(axis, f"set_{which}ticks")([], minor=True)
         return lambda trial: trial.parameters[name]
     options = [repr(option) for option in dimension.options]
@@ -219,7 +219,7 @@ def _axis_place(axis: Any, name: str, result: SearchResult, which: str = "x") ->
     return lambda trial: options.index(repr(trial.parameters[name]))
 
 
-def _cell(value: Parameters | Any) -> str:
+def _cell(value: Any) -> str:
     if isinstance(value, tuple):
         return "-".join(map(_cell, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
