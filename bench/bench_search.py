@@ -5,7 +5,8 @@
     python bench/bench_search.py --rows digits
     python bench/bench_search.py --quick
 
-"mnist": 44 trials of one epoch and 16 of fifteen, 784-n-n-10, Adam, on 50,000 rows of the training set, judged by the other 10,000. "digits":
+"mnist": 44 trials of one epoch and 16 of fifteen, 784-n-n-10, Adam, on 50,000 rows of the training set, judged by the other
+10,000. "digits":
 64 configurations of one hidden layer, the same ones for both libraries, with the same epochs, batch size and folds; scikit-learn has a
 process of its own and is timed with `n_jobs` 1 and 2, without the start of its processes. "threads": this search, and one of 16 networks
 784-128-10 with one epoch of each of three folds of 18,000 rows of MNIST, by two threads that train 16 trials together, by one, and by one
