@@ -129,7 +129,7 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
         }
         layer->gradient = (struct fnn_product){
             .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = fnn_transposed(x), .b = layer->dz,
-            .split = net->measuring ? FNN_WHOLE_COLUMNS : layer->o * net->size <= WIDE_BYTES ? FNN_ROWS_FIRST : FNN_COLUMNS_FIRST,
+            .split = net->measuring ? FNN_WHOLE_COLUMNS : FNN_ROWS_FIRST,
             .y = {layer->dw, layer->i, layer->o, layer->o, 1}};
         if (!net->stored) layer->gradient.finish = (struct fnn_finish){fnn_take_gradient, layer};
         const size_t bytes[] = {fnn_product_plan(&layer->forward), fnn_product_plan(&layer->gradient), fnn_gating_plan(&layer->gating),

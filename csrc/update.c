@@ -6,7 +6,7 @@
 #include "pool.h"
 
 enum {
-    MEASURED_ALONE = 1 << 16, /* elements whose magnitudes one thread finds */
+    MEASURED_ALONE = 1 << 18, /* elements whose magnitudes one thread finds */
     PIECE = 256,              /* elements that are measured together */
     AHEAD = 4                 /* rows of parameters that are fetched before their turn: too far apart for the hardware to foresee */
 };
@@ -113,10 +113,15 @@ static void magnitudes_part(void *context, int task)
         for (int m = 0; m < 2; m++) {
             ptrdiff_t first, end;
             columns_of(of[m]->columns, task, net->magnitude_tasks, &first, &end);
+            ptrdiff_t rows = first < end ? of[m]->rows : 0, columns = end - first;
+            if (columns == of[m]->row_stride) {
+                columns *= rows;
+                rows = rows > 0;
+            }
             double most = 0.0;
-            for (ptrdiff_t r = 0; r < of[m]->rows && first < end; r++) {
+            for (ptrdiff_t r = 0; r < rows; r++) {
                 const char *row = (const char *)of[m]->data + (r * of[m]->row_stride + first) * net->size;
-                most = larger(most, net->kernels->magnitude(end - first, row));
+                most = larger(most, net->kernels->magnitude(columns, row));
             }
             net->magnitudes[(task * net->layers + k) * 2 + m] = most;
         }

@@ -223,31 +223,35 @@ static void FN(tile)(const struct fnn_tile *tile)
     shapes[tile->rows][(tile->columns + LANES - 1) / LANES](tile);
 }
 
+/* `sum` and, in their order, the products of depth elements of a with one vector of as many rows of b. */
+static inline __attribute__((always_inline)) VECTOR FN(row_sum)(VECTOR sum, const VECTOR *a, const REAL *b, ptrdiff_t b_k, ptrdiff_t depth)
+{
+    FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) sum = FNN_FMA(a[t], *(const VECTOR_U *)(b + t * b_k), sum);
+    return sum;
+}
+
 /* depth rows of b from t0 on, times as many elements of a, added to y. */
 static inline __attribute__((always_inline)) void FN(row_block)(const struct fnn_tile *tile, ptrdiff_t t0, const ptrdiff_t depth)
 {
     const REAL *a = (const REAL *)tile->a + t0 * tile->a_k, *b = (const REAL *)tile->b + t0 * tile->b_k;
-    const ptrdiff_t whole = tile->columns - tile->columns % LANES;
     REAL *y = (REAL *)tile->y;
     VECTOR left[ROW_DEPTH] = {(VECTOR){0}};
     FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) left[t] = a[t * tile->a_k] - (VECTOR){0};
-    /* Columns that do not fill a vector are taken with the ones before them, read before those are written. */
-    const ptrdiff_t last = tile->columns - LANES, rest = tile->columns - whole;
-    VECTOR tail = (VECTOR){0};
-    if (rest && last >= 0) {
-        tail = *(const VECTOR_U *)(y + last);
-        FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) tail = FNN_FMA(left[t], *(const VECTOR_U *)(b + t * tile->b_k + last), tail);
-    } else if (rest) {
-        tail = FN(load_some)(y, rest);
-        FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) tail = FNN_FMA(left[t], FN(load_some)(b + t * tile->b_k, rest), tail);
+    const ptrdiff_t n = tile->columns, b_k = tile->b_k;
+    if (n < LANES) {
+        VECTOR sum = FN(load_some)(y, n);
+        FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) sum = FNN_FMA(left[t], FN(load_some)(b + t * b_k, n), sum);
+        FN(store_some)(y, sum, n);
+        return;
     }
-    for (ptrdiff_t c = 0; c < whole; c += LANES) {
-        VECTOR sum = *(const VECTOR_U *)(y + c);
-        FNN_UNROLL for (ptrdiff_t t = 0; t < depth; t++) sum = FNN_FMA(left[t], *(const VECTOR_U *)(b + t * tile->b_k + c), sum);
-        *(VECTOR_U *)(y + c) = sum;
-    }
-    if (rest && last >= 0) *(VECTOR_U *)(y + last) = tail;
-    else if (rest) FN(store_some)(y, tail, rest);
+    /* Vectors begin where lines of b do. Columns left over, which do not fill one, are taken with their neighbours before these change. */
+    const ptrdiff_t first = (LANES - FN(past_line)(b)) % LANES, end = n - (n - first) % LANES;
+    const VECTOR head = FN(row_sum)(*(const VECTOR_U *)y, left, b, b_k, depth);
+    const VECTOR tail = FN(row_sum)(*(const VECTOR_U *)(y + n - LANES), left, b + n - LANES, b_k, depth);
+    for (ptrdiff_t c = first; c < end; c += LANES)
+        *(VECTOR_U *)(y + c) = FN(row_sum)(*(const VECTOR_U *)(y + c), left, b + c, b_k, depth);
+    *(VECTOR_U *)y = head;
+    *(VECTOR_U *)(y + n - LANES) = tail;
 }
 
 /* `tile` for one row of any number of columns, y and b with unit stride: b is read a few whole rows at a time, at memory's pace. */
