@@ -93,7 +93,8 @@ def plot_literature(path: Path, data: dict[str, Any], accuracy: float) -> None:
     for axes, study in zip(figure.subplots(1, max(len(studies), 1), squeeze=False)[0], studies):
         if "curves" in study:
             for name, curve in study["curves"].items():
-                axes.plot(range(1, len(curve["costs"]) + 1), curve["costs"], marker=".", label=f"{name}, rate {curve['rate']:g}")
+                label = f"{name}, rate {curve['rate']:g}, {curve['decay']}"
+                axes.plot(range(1, len(curve["costs"]) + 1), curve["costs"], marker=".", label=label)
             axes.set_yscale("log")
             axes.set_ylabel("training cost, dropout 0.5")
         else:

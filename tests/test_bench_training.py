@@ -211,5 +211,6 @@ def test_adam_is_to_end_below_all_others(load):
 
 
 def test_costs_of_a_run_that_diverged_are_infinite(load):
-    study = {"curves": {"Adam": {"rate": 0.1, "costs": [3.0, 2.0]}, "AdaGrad": {"rate": 0.2, "costs": [float("inf")]}}}
-    assert load("bench_literature").table(study).splitlines()[-1].split() == ["AdaGrad", "0.2", "inf", "inf"]
+    study = {"curves": {"Adam": {"rate": 0.1, "decay": "constant", "costs": [3.0, 2.0]},
+                        "AdaGrad": {"rate": 0.2, "decay": "constant", "costs": [float("inf")]}}}  # fmt: skip
+    assert load("bench_literature").table(study).splitlines()[-1].split() == ["AdaGrad", "0.2", "constant", "inf", "inf"]
