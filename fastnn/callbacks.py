@@ -7,7 +7,6 @@ updates instead.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from . import checks
 from .history import Record, improves
+from .text import Line
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -91,24 +91,19 @@ UNSHOWN = ("gradient_norm", "weight_norm", "update_ratio", "penalty")  # the lin
 
 
 class Progress:
-    """One line on stderr that is rewritten every epoch (or other `unit`); on a stderr that is no terminal, one line an epoch."""
+    """A line of progress: a record every epoch (or other `unit`)."""
 
     def __init__(self, epochs: int, unit: str = "epoch") -> None:
         self.epochs = epochs
         self.unit = unit
         self.done = 0
-        self.width = 0
+        self.line = Line()
 
     def __call__(self, trainer: Trainer | None, record: Record) -> None:
         self.done += 1
         values = [f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float) and name not in UNSHOWN]
-        line = f"{self.unit} {self.done}/{self.epochs}  " + "  ".join(values)
-        terminal = sys.stderr.isatty()
-        sys.stderr.write(f"\r{line.ljust(self.width)}" if terminal else line + "\n")
-        sys.stderr.flush()
-        self.width = len(line) if terminal else 0
+        self.line.write(f"{self.unit} {self.done}/{self.epochs}  " + "  ".join(values))
 
     def finish(self) -> None:
         """End the line."""
-        if self.width:
-            sys.stderr.write("\n")
+        self.line.finish()

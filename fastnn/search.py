@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from .model import MLP
 from .search_result import BorderWarning, SearchResult
 from .search_training import Field, Outcome, Plan, Run, Split, alone, made, splits, takes
 from .space import Parameters, Space
+from .text import Line
 from .trials import Log, Trial
 
 EXTENSIONS = 3  # rounds beyond the borders, at most
@@ -122,7 +122,7 @@ class _Search:
         result = self.result = SearchResult(self.space, [], partial(self._train_anew, field, folds is not None), self._probe(field))
         description = {**self._describe(), "rows": list(x.shape), "data": crc32(np.ascontiguousarray(y), crc32(np.ascontiguousarray(x))),
                        "folds": folds, "batch_size": size}  # fmt: skip
-        line = _Line(progress)
+        line = _Progress(progress)
         try:
             with Log(function, log, description, self.space) as lines:
                 job = _Job(self, field, lines, together, keep_networks if folds is None else 0, tasks, line)
@@ -266,7 +266,7 @@ class GridSearch(_Search):
 class _Job:
     """The trials of a search at work: batch after batch is trained, or taken from the log, and recorded."""
 
-    def __init__(self, search: _Search, field: Field, log: Log, together: int, keep: int, tasks: Tasks | None, line: _Line) -> None:
+    def __init__(self, search: _Search, field: Field, log: Log, together: int, keep: int, tasks: Tasks | None, line: _Progress) -> None:
         self.search, self.field, self.log, self.together, self.keep, self.tasks, self.line = search, field, log, together, keep, tasks, line
         self.runs: dict[int, Run] = {}  # to go on with in a warm stage
 
@@ -351,11 +351,11 @@ def _tasks(function: str, backend: str, n_jobs: int | None) -> Tasks | None:
     return lambda field, plans: joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(alone)(field, plan) for plan in plans)
 
 
-class _Line:
-    """One line on stderr that is rewritten after every batch; on a stderr that is no terminal, one line a batch."""
+class _Progress:
+    """A line of progress after every batch, where it is to be shown."""
 
     def __init__(self, shown: bool) -> None:
-        self.shown, self.width = shown, 0
+        self.shown, self.line = shown, Line()
 
     def __call__(self, result: SearchResult, trials: int) -> None:
         if not self.shown:
@@ -364,13 +364,8 @@ class _Line:
         line = f"stage {result.stages}  trial {done}/{trials}"
         if len(result.exploded) < len(result.trials):
             line += f"  best {result.monitor} {result.best.score:.4g}"
-        line += f"  exploded {len(result.exploded)}"
-        terminal = sys.stderr.isatty()
-        sys.stderr.write(f"\r{line.ljust(self.width)}" if terminal else line + "\n")
-        sys.stderr.flush()
-        self.width = len(line) if terminal else 0
+        self.line.write(f"{line}  exploded {len(result.exploded)}")
 
     def finish(self) -> None:
         """End the line."""
-        if self.width:
-            sys.stderr.write("\n")
+        self.line.finish()
