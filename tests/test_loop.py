@@ -10,7 +10,9 @@ import pytest
 
 from fastnn import backend, loop, losses, optimizers
 from fastnn.loop import Driver, Plan, Statistics
+from fastnn.model import MLP
 from fastnn.optimizers import SGD, AdaGrad, Adam, Momentum, RMSProp
+from fastnn.trainer import Trainer
 
 RNG = np.random.default_rng(71)
 X = RNG.normal(size=(23, 5))
@@ -364,6 +366,21 @@ def test_a_failing_update_writes_nothing(engine, what, measure):
     assert made.engine.statistics == pytest.approx(until.engine.statistics, nan_ok=True)
     assert made.run(REAL, batch_size=6, updates=1) == 1
     assert not made.engine.failure
+
+
+@pytest.mark.parametrize("row", range(6))
+@pytest.mark.parametrize("sizes", [(5, 3), (5, 4, 3)])
+def test_products_that_overflow_are_foreseen_in_whichever_row(engine, sizes, row):
+    """Loss, activations and their gradients are finite, sums of gradients as well; only inputs times gradients are not."""
+    net = MLP(sizes, activation="tanh", seed=3)
+    net.layers[0].weight[...] = 0
+    x, y = np.ones((6, 5), np.float32), np.zeros((6, 3), np.float32)
+    x[row], y[row] = 1e30, 1e12
+    trainer = Trainer(net, "l2", SGD(1e-30))
+    before = [array.copy() for array in net.parameters()]
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FloatingPointError, match="gradient"):
+        trainer.step(x, y)
+    same(net.parameters(), before)
 
 
 LARGE = {"x": X * 1e3, "y": REAL * 1e3}
