@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -155,8 +154,8 @@ class _Sums:
 def dropout_check(net: MLP, x: Any, *, samples: int = 1000, seed: int = 0, progress: bool = False) -> DropoutReport:
     """Compare `net.forward(x)` with the mean of `samples` forward passes under dropout, whose masks are drawn with `seed`.
 
-    `x (n, i)`: a few hundred rows are enough, more make the check sharper. Memory: five arrays of `n * outputs` float64. `progress` prints
-    a line on stderr at 1, 2, 5, 10, ... passes. Ctrl-C after the tenth pass ends the check with the passes made, and the report says how
+    `x (n, i)`: a few hundred rows are enough, more make the check sharper. Memory: five arrays of `n * outputs` float64. `progress` shows
+    one line on stderr, at 1, 2, 5, 10, ... passes. Ctrl-C after the tenth pass ends the check with the passes made, and the report says how
     many. The net is not changed. ValueError / TypeError with the library's sentence for bad arguments, FloatingPointError where the
     predicted scores are not finite.
     """
@@ -175,7 +174,7 @@ def dropout_check(net: MLP, x: Any, *, samples: int = 1000, seed: int = 0, progr
     classes = hasattr(net.loss, "probabilities")
     scores, likely = _Sums(predicted.shape), _Sums(predicted.shape) if classes else None
     points: list[Point] = []
-    made = 0
+    made, line = 0, text.Line()
     try:
         with Held() as held, np.errstate(over="ignore", invalid="ignore"):
             for made in range(1, samples + 1):
@@ -186,11 +185,13 @@ def dropout_check(net: MLP, x: Any, *, samples: int = 1000, seed: int = 0, progr
                 if _marked(made) or made == samples:
                     points.append(_point(net, predicted, scores, likely, made))
                     if progress:
-                        print(f"pass {made:,}/{samples:,}  difference {points[-1].difference:.4g}", file=sys.stderr)
+                        line.write(f"pass {made:,}/{samples:,}  difference {points[-1].difference:.4g}")
                 held.check()
     except KeyboardInterrupt:
         if made < FEWEST_SAMPLES:
             raise
+    finally:
+        line.finish()
     if points[-1].samples < made:
         points.append(_point(net, predicted, scores, likely, made))
     if not np.isfinite(scores.squares).all():

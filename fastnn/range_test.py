@@ -3,7 +3,8 @@
 
 Step `k` of `steps` takes the rate `low * (high / low)**(k / (steps - 1))`. The losses are those of the batches before each update, as
 training sees them, and `smoothed[k] = a_k / (1 - smoothing**(k + 1))` with `a_k = smoothing * a_(k-1) + (1 - smoothing) * losses[k]`. The
-run ends where the loss, a gradient or an update is not finite, or where the smoothed loss has risen above `explosion` times its best.
+run ends where the loss, a gradient or an update is not finite, where the smoothed loss has risen above `explosion` times its best, or by
+Ctrl-C.
 
 The suggestion is **a tenth of the rate at which the smoothed loss was lowest**: at the minimum the loss no longer falls, and smoothing
 lags behind. The rate of steepest descent, the largest fall of the smoothed loss by decade of the rate, is told beside it. The first tenth
@@ -13,6 +14,7 @@ was there.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks, losses, optimizers, plots
+from .interrupts import Held
 from .model import MLP
 from .preprocessing import Scaler
 from .schedules import Schedule
+from .text import Line
 from .trainer import Samples, Trainer
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
 _FALL = 0.05  # of the first losses: less is noise
 _SHARE = 0.1  # of the rate of the lowest loss
+_LINES = 20  # of progress
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class RangeReport:
     """What `learning_rate_range_test` saw; prints as a sentence.
 
     `rates`, `losses` and `smoothed` are float64 `(s,)`, a value for each of the `s` steps that were made; `stopped` is `"steps"`,
-    `"exploded"` or `"not finite"`, and `skipped` the number of first steps that count for no judgement.
+    `"exploded"`, `"not finite"` or `"interrupted"`, and `skipped` the number of first steps that count for no judgement.
     """
 
     rates: np.ndarray
@@ -92,13 +97,14 @@ class RangeReport:
         return minimum if self.smoothed[minimum] < before - _FALL * abs(before) else None
 
     def __str__(self) -> str:
-        ends = {"steps": f"did not explode up to {self.rates[-1:].sum():.2g}", "exploded": f"exploded at {self.rates[-1:].sum():.2g}",
-                "not finite": "ended in numbers that are not finite"}
-        end = f"the loss {ends[self.stopped]} after {len(self.losses)} steps"
+        last, whole = f"{self.rates[-1:].sum():.2g}", self.stopped in ("exploded", "not finite")
+        ends = {"steps": f"the loss did not explode up to {last}", "exploded": f"the loss exploded at {last}",
+                "not finite": "the loss ended in numbers that are not finite", "interrupted": f"interrupted at {last}"}
+        end = f"{ends[self.stopped]} after {len(self.losses)} steps"
         if self._minimum is None:
-            advice = "test lower rates" if self.stopped != "steps" else "test higher rates"
+            advice = "test lower rates" if whole else "test higher rates"
             return f"learning-rate range test: no rate is suggested, none lowered the loss, {advice}; {end}"
-        still = self.stopped == "steps" and self._minimum >= len(self.losses) - self.skipped
+        still = not whole and self._minimum >= len(self.losses) - self.skipped
         more = ", and was still falling: test higher rates" if still else ""
         return (f"learning-rate range test: {self.suggested:.2g} is suggested, a tenth of {self.lowest:.2g}, where the smoothed loss was "
                 f"lowest ({self.smoothed[self._minimum]:.3g}); it fell fastest at {self.steepest:.2g}; {end}{more}")
@@ -126,14 +132,15 @@ def learning_rate_range_test(net: MLP, x: Any, y: Any, *, loss: str | losses.Los
                              optimizer: str | optimizers.Optimizer = "adam", low: float = 1e-6, high: float = 10.0, steps: int = 200,
                              batch_size: int = 128, smoothing: float = 0.9, explosion: float = 4.0, seed: int | None = None,
                              clip_value: float | None = None, clip_norm: float | None = None, max_norm: float | None = None,
-                             preprocessing: Scaler | None = None) -> RangeReport:
+                             preprocessing: Scaler | None = None, progress: bool = False) -> RangeReport:
     """Train a copy of `net` with a rate that grows from `low` to `high` over `steps` updates, and suggest a rate (Smith 2017).
 
     Neither the net nor the arrays are changed. `x (n, i)`, `y`, `loss`, `optimizer` (whose own rate does not matter), `seed` and the
     limits are those of `Trainer`; give what the training will have, above all `batch_size`, for the right rate depends on it. Batches are
     full ones, in the order of shuffled epochs. See the head of `fastnn.range_test` for what is measured and which rule suggests.
+    `progress` shows one line on stderr. Ctrl-C after the first step ends the test with the steps made, and the report says so.
 
-    Errors: the library's sentences before anything is trained. On Ctrl-C the report of the steps made is lost, and nothing else.
+    Errors: the library's sentences before anything is trained.
     """
     function = "learning_rate_range_test"
     if not isinstance(net, MLP):
@@ -151,19 +158,30 @@ def learning_rate_range_test(net: MLP, x: Any, y: Any, *, loss: str | losses.Los
     data = trainer._samples(function, x, y, None)
     if trainer.preprocessing is not None and not trainer.preprocessing.fitted:
         trainer.preprocessing.fit(data.x)
-    seen, smoothed, stopped, average = [], [], "steps", 0.0
-    for batch in _batches(trainer, data, min(batch_size, len(data.x)), steps):
-        try:
-            seen.append(trainer.step(batch.x, batch.y))
-        except FloatingPointError:
-            stopped = "not finite"
-            break
-        average = smoothing * average + (1.0 - smoothing) * seen[-1]
-        smoothed.append(average / (1.0 - smoothing ** len(seen)))
-        best = min(smoothed)
-        if smoothed[-1] > best + (explosion - 1.0) * abs(best):
-            stopped = "exploded"
-            break
+    seen: list[float] = []
+    smoothed: list[float] = []
+    stopped, average, best, line = "steps", 0.0, math.inf, Line()
+    try:
+        with Held() as held:
+            for batch in _batches(trainer, data, min(batch_size, len(data.x)), steps):
+                seen.append(trainer.step(batch.x, batch.y))
+                average = smoothing * average + (1.0 - smoothing) * seen[-1]
+                smoothed.append(average / (1.0 - smoothing ** len(seen)))
+                best = min(best, smoothed[-1])
+                if progress and len(seen) * _LINES % steps < _LINES:
+                    line.write(f"step {len(seen)}/{steps}  loss {seen[-1]:.4g}  smoothed {smoothed[-1]:.4g}")
+                if smoothed[-1] > best + (explosion - 1.0) * abs(best):
+                    stopped = "exploded"
+                    break
+                held.check()
+    except FloatingPointError:
+        stopped = "not finite"
+    except KeyboardInterrupt:
+        if not seen:
+            raise
+        stopped = "interrupted"
+    finally:
+        line.finish()
     rates = trainer.schedule.rates(low, first_step=0, steps=len(seen), epoch=0)
     return RangeReport(rates, np.array(seen, np.float64), np.array(smoothed, np.float64), stopped, steps // 10)
 

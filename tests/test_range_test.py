@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from fastnn import SGD, AdaGrad, Adam, Momentum, RangeReport, RMSProp, Standardizer, backend, learning_rate_range_test, loop
 from fastnn.datasets import load_digits
+from fastnn.losses import L2
 from fastnn.model import MLP
 from fastnn.trainer import Trainer
 
@@ -18,8 +20,8 @@ X, Y = RNG.standard_normal((50, 4)), RNG.standard_normal((50, 2))
 
 
 def linear(**settings):
-    return learning_rate_range_test(MLP((4, 2), dtype="float64", seed=3), X, Y, loss="l2", optimizer=SGD(77.0),
-                                    **{"low": 1e-4, "high": 1.0, "steps": 25, "batch_size": 12, **settings})  # fmt: skip
+    return learning_rate_range_test(MLP((4, 2), dtype="float64", seed=3), X, Y, optimizer=SGD(77.0),
+                                    **{"loss": "l2", "low": 1e-4, "high": 1.0, "steps": 25, "batch_size": 12, **settings})  # fmt: skip
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["C", "NumPy"])
@@ -89,6 +91,46 @@ class Bounty:
 
     def predict(self, scores):
         return scores
+
+
+class Interrupting(L2):
+    """Sends Ctrl-C while it works out the loss of a chosen step."""
+
+    def __init__(self, at):
+        object.__setattr__(self, "left", [at])
+
+    def value_and_gradient(self, scores, y, sample_weight=None):
+        self.left[0] -= 1
+        if self.left[0] == 0:
+            signal.raise_signal(signal.SIGINT)
+        return super().value_and_gradient(scores, y, sample_weight)
+
+
+def test_ctrl_c_keeps_what_was_measured():
+    whole = linear(steps=100, explosion=1e9)
+    report = linear(steps=100, explosion=1e9, loss=Interrupting(60))
+    assert report.stopped == "interrupted"
+    for name in ("rates", "losses", "smoothed"):
+        assert getattr(report, name).tolist() == getattr(whole, name)[:60].tolist()
+    assert report.suggested == pytest.approx(report.lowest / 10)
+    assert str(report).endswith("; interrupted at 0.024 after 60 steps, and was still falling: test higher rates")
+
+
+def test_ctrl_c_before_there_is_anything_to_say(monkeypatch):
+    def interrupted(self, *batch):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        linear()
+
+
+def test_progress_is_one_line_on_request(capsys):
+    linear()
+    assert capsys.readouterr().err == ""
+    linear(progress=True, steps=200, explosion=1e9)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == [f"{step}/200" for step in range(10, 201, 10)]
 
 
 def test_a_loss_below_zero_is_no_explosion():
