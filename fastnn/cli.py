@@ -125,7 +125,7 @@ def _gradcheck(arguments: argparse.Namespace) -> int:
     for loss, y in (("softmax_cross_entropy", labels), ("hinge", labels), ("l2", amounts)):
         for activation in ("relu", "leaky_relu", "tanh", "sigmoid"):
             net = MLP((7, 9, 8, 4), activation=activation, dtype="float64", seed=arguments.seed)
-            report = gradient_check(net, x, y, loss=loss, weight_decay=1e-3, seed=arguments.seed)
+            report = gradient_check(net, x, y, loss=loss, weight_decay=1e-3, l1=1e-3, seed=arguments.seed)
             print(f"{loss:22} {activation:11} {report.max_relative_error:9.2e}  {report.verdict}")
             if not report.passed:
                 passed = False

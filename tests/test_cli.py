@@ -13,7 +13,7 @@ import threading
 import numpy as np
 import pytest
 
-from fastnn import MLP, Bins, CosineDecay, ReduceOnPlateau, StepDecay, Warmup, cli, cli_train, io, table, tabular
+from fastnn import MLP, Bins, CosineDecay, ReduceOnPlateau, StepDecay, Warmup, cli, cli_train, io, losses, table, tabular
 from fastnn.datasets import load_digits
 from fastnn.schedules import Schedule
 
@@ -226,6 +226,15 @@ def test_gradcheck_fails_on_a_wrong_gradient(capsys, monkeypatch):
     status, out, _ = run(capsys, "gradcheck")
     assert status == 1
     assert "wrong" in out
+
+
+@pytest.mark.parametrize("lacking", [1, 2])
+def test_gradcheck_looks_at_both_penalties(capsys, monkeypatch, lacking):
+    right = losses.penalty
+    monkeypatch.setattr(losses, "penalty", lambda *terms: right(*(0.0 if k == lacking else term for k, term in enumerate(terms))))
+    status, out, _ = run(capsys, "gradcheck")
+    assert status == 1
+    assert "regulariser of layers[0].weight[" in out
 
 
 @pytest.mark.parametrize(("content", "options", "sentence"), [
