@@ -35,6 +35,14 @@ def inputs(function: str, x: Any, width: int | None, dtype: Any, *, name: str = 
     return array if array.dtype.name in keep else _converted(array, dtype)
 
 
+def rows(function: str, x: Any, width: int, dtype: Any) -> np.ndarray:
+    """`inputs` with at least one row."""
+    x = inputs(function, x, width, dtype)
+    if len(x) == 0:
+        raise checks.fail(ValueError, function, "x", "have at least one row", f"shape (n, {width})", checks.shape_text(x.shape))
+    return x
+
+
 def targets(function: str, y: Any, shape: tuple[int, ...], dtype: Any, *, name: str = "y") -> np.ndarray:
     """Return real `y` of `shape` in `dtype` after checking that every value is finite."""
     array = as_array(function, name, y)

@@ -42,9 +42,7 @@ class Objective:
     def __init__(self, function: str, net: MLP, x: Any, y: Any, loss: str | losses.Loss, weight_decay: float, sample_weight: Any) -> None:
         self.function, self.net = function, net
         self.loss = losses.get(loss, function)
-        self.x = arrays.inputs(function, x, net.sizes[0], net.dtype)
-        if not len(self.x):
-            raise checks.fail(ValueError, function, "x", "have rows", "at least one row", checks.shape_text(self.x.shape))
+        self.x = arrays.rows(function, x, net.sizes[0], net.dtype)
         self.y = losses.prepare_targets(self.loss, y, len(self.x), net.sizes[-1], net.dtype, function)
         self.sample_weight = arrays.sample_weights(function, sample_weight, len(self.x), net.dtype)
         self._total = float(len(self.x)) if self.sample_weight is None else float(self.sample_weight.sum(dtype=np.float64))

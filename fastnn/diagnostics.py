@@ -27,7 +27,7 @@ import numpy as np
 
 from . import arrays, checks, losses, optimizers, plots, text
 from .init import Normal
-from .model import MLP
+from .model import MLP, checked
 from .preprocessing import Scaler
 from .trainer import Trainer
 
@@ -203,8 +203,7 @@ def diagnose(net: MLP, x: Any, y: Any = None, *, loss: str | losses.Loss | None 
     sentences for bad arguments; a net whose numbers overflow gets a verdict instead.
     """
     function = "diagnose"
-    if not isinstance(net, MLP):
-        raise checks.fail(TypeError, function, "net", "be a network", "MLP", type(net).__name__)
+    checked(function, net)
     if loss is None and net.loss is None:
         raise checks.fail(ValueError, function, "loss", "be given", "the loss the net is trained with", "None")
     objective = losses.get(net.loss if loss is None else loss, function)
@@ -213,9 +212,7 @@ def diagnose(net: MLP, x: Any, y: Any = None, *, loss: str | losses.Loss | None 
     overfit_rows = checks.integer(function, "overfit_rows", overfit_rows, 1, 2**53)
     overfit_updates = checks.integer(function, "overfit_updates", overfit_updates, 1, 2**53)
     seed = checks.integer(function, "seed", seed, 0, 2**64 - 1)
-    x = arrays.inputs(function, x, net.sizes[0], net.dtype)
-    if len(x) == 0:
-        raise checks.fail(ValueError, function, "x", "have at least one row", f"shape (n, {net.sizes[0]})", checks.shape_text(x.shape))
+    x = arrays.rows(function, x, net.sizes[0], net.dtype)
     net = _preprocessed(net, preprocessing, x)
     drawn = np.random.default_rng(seed).permutation(len(x))[:rows]
     targets = None if y is None else losses.prepare_targets(objective, y, len(x), net.sizes[-1], net.dtype, function)

@@ -23,7 +23,7 @@ import numpy as np
 
 from . import arrays, checks, plots, text
 from .interrupts import Held
-from .model import MLP
+from .model import MLP, checked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -160,13 +160,10 @@ def dropout_check(net: MLP, x: Any, *, samples: int = 1000, seed: int = 0, progr
     predicted scores are not finite.
     """
     function = "dropout_check"
-    if not isinstance(net, MLP):
-        raise checks.fail(TypeError, function, "net", "be a network", "MLP", type(net).__name__)
+    checked(function, net)
     samples = checks.integer(function, "samples", samples, FEWEST_SAMPLES, 2**32)
     seed = checks.integer(function, "seed", seed, 0, 2**64 - 1)
-    x = arrays.inputs(function, x, net.sizes[0], net.dtype)
-    if len(x) == 0:
-        raise checks.fail(ValueError, function, "x", "have at least one row", f"shape (n, {net.sizes[0]})", checks.shape_text(x.shape))
+    x = arrays.rows(function, x, net.sizes[0], net.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         predicted = net.forward(x)
     if not np.isfinite(predicted).all():

@@ -21,7 +21,8 @@ of `0.5 * weight_decay * sum(w**2) + l1 * sum(|w|)`, which has a kink at 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ import numpy as np
 
 from . import arrays, checks, losses, text
 from .layers import KINKED
-from .model import MLP
+from .model import MLP, checked
 
 SCALE = ((1e-7, "happy"), (1e-4, "fine"), (1e-2, "uncomfortable"), (float("inf"), "wrong"))
 _ADVICE = {
@@ -40,7 +41,7 @@ _ADVICE = {
     "unjudged": "every entry sat on a kink or below the rounding noise: try other data or another h",
 }
 _SMOOTH_ADVICE = "high for a smooth objective such as this: look at the worst entries"
-_ROUNDINGS = 4.0  # units in the last place by which a loss value is off, allowing for the sums inside it
+_ROUNDINGS = 4.0 * float(np.finfo(np.float64).eps)  # by which a loss value is off, relatively, allowing for the sums inside it
 
 
 @dataclass(frozen=True)
@@ -54,45 +55,60 @@ class Entry:
     @property
     def relative_error(self) -> float:
         """`|a - n| / max(|a|, |n|)`, 0 where both are 0, inf where one is not finite."""
-        if not np.isfinite([self.analytic, self.numeric]).all():
-            return float("inf")
-        scale = max(abs(self.analytic), abs(self.numeric))
-        return abs(self.analytic - self.numeric) / scale if scale > 0 else 0.0
+        return relative(abs(self.analytic - self.numeric), max(abs(self.analytic), abs(self.numeric)))
 
 
 @dataclass(frozen=True)
-class ArrayReport:
-    """One array of the net: the entries judged, and how many were counted apart."""
+class Row:
+    """A line of a report: the relative errors that were judged, and how many were counted apart."""
 
     name: str
-    size: int
-    judged: tuple[Entry, ...]
+    judged: tuple[Any, ...]
     kinks: int
     below_noise: int
 
     @property
-    def max_relative_error(self) -> float:
-        """Over the judged entries; 0 where there are none."""
-        return max((entry.relative_error for entry in self.judged), default=0.0)
-
-
-@dataclass(frozen=True, repr=False)
-class GradientReport:
-    """What `gradient_check` found; prints as a table with a verdict."""
-
-    arrays: tuple[ArrayReport, ...]
-    smooth: bool
-    h: float
+    def errors(self) -> tuple[float, ...]:
+        """The relative errors."""
+        return self.judged
 
     @property
     def max_relative_error(self) -> float:
-        """Over every judged entry; 0 where there are none."""
-        return max((array.max_relative_error for array in self.arrays), default=0.0)
+        """Over all that was judged; 0 where nothing was."""
+        return max(self.errors, default=0.0)
+
+    def cells(self) -> tuple[str, ...]:
+        """What a table says of it."""
+        return str(len(self.judged)), str(self.kinks), str(self.below_noise), f"{self.max_relative_error:.1e}" if self.judged else "-"
+
+
+@dataclass(frozen=True)
+class ArrayReport(Row):
+    """One array of the net: the entries judged, and how many were counted apart."""
+
+    judged: tuple[Entry, ...]
+    size: int
+
+    @property
+    def errors(self) -> tuple[float, ...]:
+        return tuple(entry.relative_error for entry in self.judged)
+
+
+class Report:
+    """The verdict on rows, read off the largest relative error."""
+
+    def _rows(self) -> Sequence[Row]:
+        raise NotImplementedError
+
+    @property
+    def max_relative_error(self) -> float:
+        """Over all that was judged; 0 where nothing was."""
+        return max(row.max_relative_error for row in self._rows())
 
     @property
     def verdict(self) -> str:
-        """"happy", "fine", "uncomfortable" or "wrong"; "unjudged" where no entry could be judged."""
-        if not any(array.judged for array in self.arrays):
+        """"happy", "fine", "uncomfortable" or "wrong"; "unjudged" where nothing could be judged."""
+        if not any(row.judged for row in self._rows()):
             return "unjudged"
         return next(name for limit, name in SCALE if self.max_relative_error <= limit)
 
@@ -100,6 +116,18 @@ class GradientReport:
     def passed(self) -> bool:
         """Whether the verdict is "happy" or "fine"."""
         return self.verdict in ("happy", "fine")
+
+
+@dataclass(frozen=True, repr=False)
+class GradientReport(Report):
+    """What `gradient_check` found; prints as a table with a verdict."""
+
+    arrays: tuple[ArrayReport, ...]
+    smooth: bool
+    h: float
+
+    def _rows(self) -> Sequence[Row]:
+        return self.arrays
 
     @property
     def kinks(self) -> int:
@@ -116,9 +144,8 @@ class GradientReport:
         return sorted((entry for array in self.arrays for entry in array.judged), key=lambda entry: -entry.relative_error)[:count]
 
     def __str__(self) -> str:
-        rows = [("array", "size", "judged", "kinks", "below noise", "max relative error")]
-        rows += [(array.name, str(array.size), str(len(array.judged)), str(array.kinks), str(array.below_noise),
-                  f"{array.max_relative_error:.1e}" if array.judged else "-") for array in self.arrays]
+        rows: list[tuple[str, ...]] = [("array", "size", "judged", "kinks", "below noise", "max relative error")]
+        rows += [(array.name, str(array.size), *array.cells()) for array in self.arrays]
         worst = [("worst entries", "analytic", "numeric", "relative error")]
         worst += [(entry.name, f"{entry.analytic:.9e}", f"{entry.numeric:.9e}", f"{entry.relative_error:.1e}") for entry in self.worst()]
         verdict = f"gradient check: {self.verdict}, max relative error {self.max_relative_error:.1e} (h = {self.h:g})"
@@ -145,10 +172,12 @@ def gradient_check(net: MLP, x: Any, y: Any, *, loss: str | losses.Loss = "softm
     decay, l1 = checks.number(function, "weight_decay", weight_decay, 0.0), checks.number(function, "l1", l1, 0.0)
     rng = np.random.default_rng(checks.integer(function, "seed", seed, 0, 2**64 - 1))
     objective = losses.get(loss, function)
-    copy = net.astype("float64")
-    x = arrays.inputs(function, x, copy.sizes[0], copy.dtype)
+    copy = checked(function, net).astype("float64")
+    x = arrays.rows(function, x, copy.sizes[0], copy.dtype)
     y = losses.prepare_targets(objective, y, len(x), copy.sizes[-1], copy.dtype, function)
     weight = arrays.sample_weights(function, sample_weight, len(x), copy.dtype)
+    if weight is not None and not weight.any():
+        raise checks.fail(ValueError, function, "sample_weight", "weigh something", "a positive sum", "only zeros")
 
     def data(copy: MLP) -> tuple[float, list[np.ndarray]]:
         return copy.loss_and_gradients(x, y, loss=objective, sample_weight=weight, dropout=dropout)
@@ -173,6 +202,21 @@ def sides(net: MLP, x: np.ndarray, y: np.ndarray, objective: Any, dropout: tuple
     return found + [objective.active(traces[-1].y, y)] if hasattr(objective, "active") else found
 
 
+def group(patterns: Sequence[list[np.ndarray]], apart: float, scale: float, noise: float) -> int:
+    """Where a pair of derivatives belongs that is `apart` by so much and as large as `scale`: 0, it is judged; 1, `patterns`, the `sides`
+    of the two ends, tell of a kink; 2, it is below `noise`."""
+    if any((before != after).any() for before, after in zip(*patterns)):
+        return 1
+    return 2 if 0 < scale < noise / SCALE[0][0] and apart <= noise else 0
+
+
+def relative(apart: float, scale: float) -> float:
+    """`apart / scale`: 0 where both are 0, inf where one is not finite."""
+    if not (math.isfinite(apart) and math.isfinite(scale)):
+        return math.inf
+    return apart / scale if scale > 0 else 0.0
+
+
 class _Nothing:
     """The loss that is always 0, which leaves the regulariser alone."""
 
@@ -189,7 +233,7 @@ def _compare(net: MLP, f: Callable[[MLP], tuple[float, list[np.ndarray]]], sides
     names = [f"layers[{k}].{kind}" for k in range(len(net.layers)) for kind in ("weight", "bias")]
     gradients = f(net)[1]
     for name, array, gradient in zip(names, net.parameters(), gradients):
-        judged, kinks, below = [], 0, 0
+        groups: list[list[Entry]] = [[], [], []]
         for flat in sorted(rng.choice(array.size, min(samples, array.size), replace=False).tolist()):
             index = tuple(int(k) for k in np.unravel_index(flat, array.shape))
             kept = array[index]
@@ -200,15 +244,8 @@ def _compare(net: MLP, f: Callable[[MLP], tuple[float, list[np.ndarray]]], sides
                 values.append(f(net)[0])
                 patterns.append(sides(net))
             array[index] = kept
-            width = ends[1] - ends[0]
+            width = (ends[1] - ends[0]) or 1.0  # an h that moves no weight makes no difference
             entry = Entry(f"{prefix}{name}[{', '.join(map(str, index))}]", float(gradient[index]), (values[1] - values[0]) / width)
-            noise = _ROUNDINGS * np.finfo(np.float64).eps * max(map(abs, values)) / h
-            scale = max(abs(entry.analytic), abs(entry.numeric))
-            if any((before != after).any() for before, after in zip(*patterns)):
-                kinks += 1
-            elif 0 < scale < noise / SCALE[0][0] and abs(entry.analytic - entry.numeric) <= noise:
-                below += 1
-            else:
-                judged.append(entry)
-        yield ArrayReport(prefix + name, array.size, tuple(judged), kinks, below)
-
+            apart, scale = abs(entry.analytic - entry.numeric), max(abs(entry.analytic), abs(entry.numeric))
+            groups[group(patterns, apart, scale, _ROUNDINGS * max(map(abs, values)) / h)].append(entry)
+        yield ArrayReport(prefix + name, tuple(groups[0]), len(groups[1]), len(groups[2]), array.size)

@@ -8,6 +8,7 @@ differences as below noise. That the Hessian is symmetric is checked apart: `u @
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,56 +16,32 @@ import numpy as np
 
 from . import checks, losses, text
 from .curvature import Objective
-from .gradcheck import SCALE, sides
-from .model import MLP
+from .gradcheck import Report, Row, group, relative, sides
+from .model import MLP, checked
 
-_ROUNDINGS = 16.0  # units in the last place by which a gradient is off, allowing for the sums inside it
-
-
-@dataclass(frozen=True)
-class Directions:
-    """The directions in one array, or the random ones: relative errors of those judged, and how many were counted apart."""
-
-    name: str
-    errors: tuple[float, ...]
-    kinks: int
-    below_noise: int
-
-    @property
-    def max_relative_error(self) -> float:
-        """Over the judged directions; 0 where there are none."""
-        return max(self.errors, default=0.0)
+_ROUNDINGS = 16.0 * float(np.finfo(np.float64).eps)  # by which a gradient is off, relatively, allowing for the sums inside it
 
 
 @dataclass(frozen=True, repr=False)
-class HessianReport:
-    """What `hessian_check` found; prints as a table with a verdict. `asymmetry` is relative to the larger of the two products."""
+class HessianReport(Report):
+    """What `hessian_check` found; prints as a table with a verdict. `rows` are the directions in each array, and the random ones;
+    `asymmetry` is relative to the larger of the two products."""
 
-    rows: tuple[Directions, ...]
+    rows: tuple[Row, ...]
     asymmetry: float
     h: float
+
+    def _rows(self) -> Sequence[Row]:
+        return self.rows
 
     @property
     def max_relative_error(self) -> float:
         """Over every judged direction, and the asymmetry."""
-        return max(self.asymmetry, *(row.max_relative_error for row in self.rows))
-
-    @property
-    def verdict(self) -> str:
-        """"happy", "fine", "uncomfortable" or "wrong", as in `gradient_check`; "unjudged" where no direction could be judged."""
-        if not any(row.errors for row in self.rows):
-            return "unjudged"
-        return next(name for limit, name in SCALE if self.max_relative_error <= limit)
-
-    @property
-    def passed(self) -> bool:
-        """Whether the verdict is "happy" or "fine"."""
-        return self.verdict in ("happy", "fine")
+        return max(self.asymmetry, super().max_relative_error)
 
     def __str__(self) -> str:
-        rows = [("directions", "judged", "kinks", "below noise", "max relative error")]
-        rows += [(row.name, str(len(row.errors)), str(row.kinks), str(row.below_noise),
-                  f"{row.max_relative_error:.1e}" if row.errors else "-") for row in self.rows]
+        rows: list[tuple[str, ...]] = [("directions", "judged", "kinks", "below noise", "max relative error")]
+        rows += [(row.name, *row.cells()) for row in self.rows]
         return (f"Hessian check: {self.verdict}, max relative error {self.max_relative_error:.1e} (h = {self.h:g}), asymmetry "
                 f"{self.asymmetry:.1e}\n\n{text.aligned(rows, left=1)}")
 
@@ -83,7 +60,7 @@ def hessian_check(net: MLP, x: Any, y: Any, *, loss: str | losses.Loss = "softma
     h = checks.number(function, "h", h, 0.0, 1.0, open_low=True)
     samples = checks.integer(function, "samples", samples, 1, 2**31 - 1)
     rng = np.random.default_rng(checks.integer(function, "seed", seed, 0, 2**64 - 1))
-    objective = Objective(function, net.astype("float64"), x, y, loss, weight_decay, sample_weight)
+    objective = Objective(function, checked(function, net).astype("float64"), x, y, loss, weight_decay, sample_weight)
     objective.require_curvature()
     rows, start = [], 0
     for k, array in enumerate(net.parameters()):
@@ -96,11 +73,12 @@ def hessian_check(net: MLP, x: Any, y: Any, *, loss: str | losses.Loss = "softma
     random /= np.linalg.norm(random, axis=1, keepdims=True)
     rows.append(_judge(objective, random, h, "random in all"))
     both = random @ objective.products(random).T
-    return HessianReport(tuple(rows), float(np.abs(both - both.T).max() / (np.abs(both).max() or 1.0)), h)
+    return HessianReport(tuple(rows), relative(float(np.abs(both - both.T).max()), float(np.abs(both).max())), h)
 
 
-def _judge(objective: Objective, directions: np.ndarray, h: float, name: str) -> Directions:
-    weights, errors, kinks, below = objective.weights(), [], 0, 0
+def _judge(objective: Objective, directions: np.ndarray, h: float, name: str) -> Row:
+    weights = objective.weights()
+    groups: list[list[float]] = [[], [], []]
     for direction, exact in zip(directions, objective.products(directions)):
         gradients, patterns = [], []
         for side in (-h, h):
@@ -110,11 +88,6 @@ def _judge(objective: Objective, directions: np.ndarray, h: float, name: str) ->
         objective.move(weights)
         difference = (gradients[1] - gradients[0]) / (2 * h)
         apart, scale = float(np.linalg.norm(exact - difference)), float(max(np.linalg.norm(exact), np.linalg.norm(difference)))
-        noise = _ROUNDINGS * np.finfo(np.float64).eps * max(float(np.linalg.norm(gradient)) for gradient in gradients) / h
-        if any((before != after).any() for before, after in zip(*patterns)):
-            kinks += 1
-        elif 0 < scale < noise / SCALE[0][0] and apart <= noise:
-            below += 1
-        else:
-            errors.append(apart / scale if scale > 0 else 0.0)
-    return Directions(name, tuple(errors), kinks, below)
+        noise = _ROUNDINGS * max(float(np.linalg.norm(gradient)) for gradient in gradients) / h
+        groups[group(patterns, apart, scale, noise)].append(relative(apart, scale))
+    return Row(name, tuple(groups[0]), len(groups[1]), len(groups[2]))

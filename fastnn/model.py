@@ -251,3 +251,10 @@ def _keep_probs(keep_prob: Any, layers: int) -> tuple[float, ...]:
         expected = "a tuple to drop inputs, (keep_prob,)"
         raise checks.fail(ValueError, "MLP", "keep_prob", "have a hidden layer to act on", expected, f"{keep:g} and no hidden layer")
     return (1.0,) + (keep,) * (layers - 1)
+
+
+def checked(function: str, net: Any) -> MLP:
+    """`net`, which must be a network; else the library's sentence in the name of `function`."""
+    if not isinstance(net, MLP):
+        raise checks.fail(TypeError, function, "net", "be a network", "MLP", type(net).__name__)
+    return net

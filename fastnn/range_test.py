@@ -24,7 +24,7 @@ import numpy as np
 
 from . import checks, losses, optimizers, plots
 from .interrupts import Held
-from .model import MLP
+from .model import MLP, checked
 from .preprocessing import Scaler
 from .schedules import Schedule
 from .text import Line
@@ -143,8 +143,6 @@ def learning_rate_range_test(net: MLP, x: Any, y: Any, *, loss: str | losses.Los
     Errors: the library's sentences before anything is trained.
     """
     function = "learning_rate_range_test"
-    if not isinstance(net, MLP):
-        raise checks.fail(TypeError, function, "net", "be a network", "an MLP", type(net).__name__)
     low = checks.number(function, "low", low, 0.0, open_low=True)
     high = checks.number(function, "high", high, low, open_low=True)
     steps = checks.integer(function, "steps", steps, 10, 2**31 - 1)
@@ -152,7 +150,7 @@ def learning_rate_range_test(net: MLP, x: Any, y: Any, *, loss: str | losses.Los
     smoothing = checks.number(function, "smoothing", smoothing, 0.0, 1.0, open_high=True)
     explosion = checks.number(function, "explosion", explosion, 1.0, open_low=True)
     settings = replace(optimizers.get(optimizer, function), learning_rate=low)
-    copy = net.astype(net.dtype)
+    copy = checked(function, net).astype(net.dtype)
     trainer = Trainer(copy, loss, settings, Growth(high / low, steps), seed, clip_value=clip_value, clip_norm=clip_norm, max_norm=max_norm,
                       preprocessing=preprocessing)
     data = trainer._samples(function, x, y, None)

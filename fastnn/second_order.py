@@ -27,7 +27,7 @@ from .callbacks import Progress
 from .curvature import Objective
 from .history import History
 from .interrupts import Held
-from .model import MLP
+from .model import MLP, checked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,6 +103,7 @@ def minimize(net: MLP, x: Any, y: Any, *, method: str = "l-bfgs", loss: str | lo
     function = "minimize"
     if not isinstance(method, str) or method not in METHODS:
         raise checks.fail(ValueError, function, "method", "name a method", f"one of {', '.join(METHODS)}", repr(method))
+    net = checked(function, net)
     limit = TOLERANCES[net.dtype.name] if tolerance is None else checks.number(function, "tolerance", tolerance, 0.0)
     max_iterations = checks.integer(function, "max_iterations", max_iterations, 1, _UNLIMITED)
     memory_limit = checks.integer(function, "memory_limit", memory_limit, 0, 2**63 - 1)
@@ -297,6 +298,6 @@ def hessian(net: MLP, x: Any, y: Any, *, loss: str | losses.Loss = "softmax_cros
 
 
 def _curved(function: str, net: MLP, x: Any, y: Any, loss: str | losses.Loss, weight_decay: float, sample_weight: Any) -> Objective:
-    objective = Objective(function, net.astype(net.dtype), x, y, loss, weight_decay, sample_weight)
+    objective = Objective(function, checked(function, net).astype(net.dtype), x, y, loss, weight_decay, sample_weight)
     objective.require_curvature()
     return objective

@@ -12,7 +12,8 @@ import pytest
 
 import fastnn
 from fastnn import MLP, curvature, hessian, hessian_check, hessian_vector_product, losses, newton
-from fastnn.hessiancheck import Directions, HessianReport
+from fastnn.gradcheck import Row
+from fastnn.hessiancheck import HessianReport
 
 RNG = np.random.default_rng(71)
 X = RNG.normal(size=(30, 4))
@@ -249,11 +250,19 @@ def test_a_wrong_product_is_found(monkeypatch):
     assert hessian_check(net(), X, LABELS).verdict == "wrong"
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_product_that_is_not_finite_is_wrong(monkeypatch, value):
+    monkeypatch.setattr(losses.SoftmaxCrossEntropy, "hessian_product", lambda *args, **kwargs: np.full_like(args[3], value))
+    report = hessian_check(net(), X, LABELS)
+    assert (report.verdict, report.asymmetry) == ("wrong", np.inf)
+    assert report.rows[0].errors == (np.inf,) * 10
+
+
 def test_a_product_that_is_not_symmetric_is_found():
-    happy = Directions("weights", (1e-9,), 0, 0)
+    happy = Row("weights", (1e-9,), 0, 0)
     assert HessianReport((happy,), 1e-9, 1e-5).verdict == "happy"
     assert HessianReport((happy,), 0.5, 1e-5).verdict == "wrong"
-    assert HessianReport((Directions("weights", (), 3, 0),), 0.0, 1e-5).verdict == "unjudged"
+    assert HessianReport((Row("weights", (), 3, 0),), 0.0, 1e-5).verdict == "unjudged"
 
 
 def test_asymmetry_is_measured(monkeypatch):
@@ -282,7 +291,7 @@ def test_kinks_are_counted_apart():
     ({"v": np.ones(3)}, ValueError, r"argument 'v' must be like the weights \(expected shape \(15,\), or .*got \(3,\)\)"),
     ({"v": [np.ones((4, 3)), np.ones(4)]}, ValueError, "argument 'v' must be like the weights"),
     ({"v": np.full(15, np.nan)}, ValueError, "argument 'v' must be finite"),
-    ({"x": X[:0], "y": LABELS[:0]}, ValueError, r"argument 'x' must have rows \(expected at least one row, got \(0, 4\)\)"),
+    ({"x": X[:0], "y": LABELS[:0]}, ValueError, r"argument 'x' must have at least one row \(expected shape \(n, 4\), got \(0, 4\)\)"),
     ({"x": X[:, :2]}, ValueError, "argument 'x' must have shape"),
     ({"y": LABELS + 1}, ValueError, "argument 'y' must lie between 0 and 2"),
     ({"sample_weight": np.zeros(30)}, ValueError, "argument 'sample_weight' must weigh something"),
@@ -292,6 +301,14 @@ def test_bad_input_is_answered_with_a_sentence(change, kind, sentence):
     arguments = {"x": X, "y": LABELS, "v": np.ones(15), **change}
     with pytest.raises(kind, match=f"fastnn.hessian_vector_product: {sentence}"):
         hessian_vector_product(net((4, 3)), **arguments)
+
+
+@pytest.mark.parametrize("function", [hessian_check, hessian, fastnn.minimize])
+def test_what_is_no_network_is_answered_with_a_sentence(function):
+    with pytest.raises(TypeError, match=rf"^fastnn\.{function.__name__}: argument 'net' must be a network"):
+        function("net", X, LABELS)
+    with pytest.raises(TypeError, match=r"^fastnn\.hessian_vector_product: argument 'net' must be a network"):
+        hessian_vector_product(None, X, LABELS, np.ones(15))
 
 
 def test_it_runs_on_the_numpy_backend():

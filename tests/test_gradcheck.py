@@ -178,7 +178,7 @@ def test_a_wrong_regulariser_is_flagged_apart(monkeypatch):
 
 def test_a_gradient_that_is_not_finite_is_wrong():
     assert gradcheck.Entry("w", float("nan"), 1.0).relative_error == float("inf")
-    report = gradcheck.GradientReport((gradcheck.ArrayReport("w", 1, (gradcheck.Entry("w", float("nan"), 1.0),), 0, 0),), True, 1e-5)
+    report = gradcheck.GradientReport((gradcheck.ArrayReport("w", (gradcheck.Entry("w", float("nan"), 1.0),), 0, 0, 1),), True, 1e-5)
     assert report.verdict == "wrong"
 
 
@@ -187,7 +187,7 @@ def test_a_gradient_that_is_not_finite_is_wrong():
 ])
 def test_the_scale_of_the_notes(error, verdict, passed):
     entry = gradcheck.Entry("w", 1.0, 1.0 - error)
-    report = gradcheck.GradientReport((gradcheck.ArrayReport("w", 1, (entry,), 0, 0),), True, 1e-5)
+    report = gradcheck.GradientReport((gradcheck.ArrayReport("w", (entry,), 0, 0, 1),), True, 1e-5)
     assert report.max_relative_error == pytest.approx(error, rel=1e-6)
     assert (report.verdict, report.passed) == (verdict, passed)
     assert ("high for a smooth objective" in str(report)) == (verdict == "fine")
@@ -251,3 +251,16 @@ def test_bad_arguments_are_answered(keywords, kind, sentence):
         gradient_check(net(), X, Y, **keywords)
     with pytest.raises(ValueError, match=r"^fastnn.gradient_check: argument 'x' must have shape \(n, 5\)"):
         gradient_check(net(), X[:, :4], Y)
+
+
+def test_what_would_be_happy_about_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"^fastnn.gradient_check: argument 'x' must have at least one row"):
+        gradient_check(net(), X[:0], Y[:0])
+    with pytest.raises(ValueError, match=r"^fastnn.gradient_check: argument 'sample_weight' must weigh something"):
+        gradient_check(net(), X, Y, sample_weight=np.zeros(len(X)))
+    with pytest.raises(TypeError, match=r"^fastnn.gradient_check: argument 'net' must be a network"):
+        gradient_check("net", X, Y)
+
+
+def test_a_step_that_moves_no_weight_judges_nothing():
+    assert gradient_check(net(), X, Y, h=1e-300).verdict == "unjudged"
