@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pictures
-import report
-from contest import FULL, QUICK, THREADS, TRAINERS, Competitor, Contest, Peaks, machine, options, progress, smoke, write_json
+from contest import FULL, QUICK, THREADS, TRAINERS, Competitor, Contest, Peaks, machine, progress, smoke, study
 from training import Training, mnist_note
 
 from fastnn.benchmark import time_text
@@ -102,15 +101,14 @@ def ratio(seconds: float, own: float) -> str:
     return "" if own in (seconds, NEVER) else f" ({seconds / own:.2f})"
 
 
+def text(data: dict[str, Any]) -> str:
+    """The table, and what it says; nothing without MNIST."""
+    what = f"seconds of training until this part of MNIST's test digits was named right, within {data['epochs']} epochs:"
+    return f"{what}\n{table(data['curves'])}" if data["curves"] else ""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    args = options(__doc__, argv)
-    data = measure(args.rows, args.quick)
-    print(*report.header(data["machine"]), *data["notes"], sep="\n", end="\n\n")
-    if data["curves"]:
-        print(f"seconds of training until this part of MNIST's test digits was named right, within {data['epochs']} epochs:")
-        print(table(data["curves"]))
-    if args.json:
-        write_json(args.json, data)
+    args, data = study(__doc__, argv, measure, text)
     if args.plot:
         pictures.plot_accuracy(args.plot, data, ACCURACIES)
 

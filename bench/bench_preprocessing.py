@@ -20,9 +20,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import report
 import training
-from contest import QUICK, Peaks, machine, options, progress, smoke, write_json
+from contest import QUICK, Peaks, machine, progress, smoke, study
 
 import fastnn
 from fastnn import fingerprint
@@ -70,7 +69,7 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def study(name: str, dtype: str, quick: bool) -> dict[str, Any]:
+def medians(name: str, dtype: str, quick: bool) -> dict[str, Any]:
     """The medians of one scaler on rows of one dtype."""
     make, rival, by_numpy = SCALERS[name]
     x, test = rows_of(dtype, quick)
@@ -100,7 +99,7 @@ def measure(pattern: str, quick: bool) -> dict[str, Any]:
     peaks.measure(QUICK)
     note = training.mnist_note()
     names = [(name, dtype) for name in SCALERS for dtype in ("uint8", "float32") if re.search(pattern, f"{name}, {dtype}")]
-    studies = [] if note else [study(name, dtype, quick) for name, dtype in names]
+    studies = [] if note else [medians(name, dtype, quick) for name, dtype in names]
     progress()
     return {"machine": machine(peaks, QUICK, ()) | {"quick": quick}, "notes": [note] if note else [], "studies": studies}
 
@@ -118,13 +117,7 @@ def table(studies: Sequence[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = options(__doc__, argv)
-    data = measure(args.rows, args.quick)
-    print(*report.header(data["machine"]), *data["notes"], sep="\n", end="\n\n")
-    if data["studies"]:
-        print(table(data["studies"]))
-    if args.json:
-        write_json(args.json, data)
+    study(__doc__, argv, measure, lambda data: table(data["studies"]))
 
 
 def bench_preprocessing(request, capsys, tmp_path):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pictures
 import report
-from contest import FULL, QUICK, QUICK_LIMIT, THREADS, TRAINERS, Contest, Peaks, machine, options, progress, smoke, write_json
+from contest import FULL, QUICK, QUICK_LIMIT, THREADS, TRAINERS, Contest, Peaks, machine, progress, smoke, study
 from training import Training
 
 from fastnn.benchmark import time_text
@@ -102,12 +102,8 @@ def line_text(line: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = options(__doc__, argv)
-    data = measure(args.rows, args.quick)
-    print(*report.header(data["machine"]), *data["notes"], sep="\n", end="\n\n")
-    print("times of fastnn's time that the best rival takes:", table(data["points"]), "", *map(line_text, data["lines"]), sep="\n")
-    if args.json:
-        write_json(args.json, data)
+    args, data = study(__doc__, argv, measure, lambda data: "\n".join(
+        ["times of fastnn's time that the best rival takes:", table(data["points"]), "", *map(line_text, data["lines"])]))
     if args.plot:
         fits = [straight(line["counts"], line["seconds"]) for line in data["lines"]]
         pictures.plot_scaling(args.plot, data, fits)

@@ -20,9 +20,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import report
 import training
-from contest import QUICK, Peaks, machine, options, progress, smoke, write_json
+from contest import QUICK, Peaks, machine, progress, smoke, study
 
 import fastnn
 from fastnn.benchmark import time_text
@@ -123,13 +122,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = options(__doc__, argv)
-    data = measure(args.rows, args.quick)
-    print(*report.header(data["machine"]), *data["notes"], sep="\n", end="\n\n")
-    if data["runs"]:
-        print(table(data["runs"]))
-    if args.json:
-        write_json(args.json, data)
+    study(__doc__, argv, measure, lambda data: table(data["runs"]))
 
 
 def bench_second_order(request, capsys, tmp_path):

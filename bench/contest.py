@@ -216,6 +216,17 @@ def options(description: str, argv: Sequence[str] | None, **extra: dict[str, Any
     return args
 
 
+def study(description: str, argv: Sequence[str] | None, measure: Callable[[str, bool], dict[str, Any]],
+          text: Callable[[dict[str, Any]], str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """A whole script: take its options, measure, print `text` of the figures below the machine, write --json. A picture is left to it."""
+    args = options(description, argv)
+    data = measure(args.rows, args.quick)
+    print("\n".join([*report.header(data["machine"]), *data["notes"]]), text(data), sep="\n\n")
+    if args.json:
+        write_json(args.json, data)
+    return args, data
+
+
 def smoke(main: Callable[[Sequence[str]], None], request: Any, capsys: Any, folder: Path, files: dict[str, str]) -> None:
     """A script as a part of `pytest bench`: it runs with these `files` (`{option: name}`) and must write every one."""
     paths = {option: folder / name for option, name in files.items()}
