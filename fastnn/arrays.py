@@ -35,11 +35,11 @@ def inputs(function: str, x: Any, width: int | None, dtype: Any, *, name: str = 
     return array if array.dtype.name in keep else _converted(array, dtype)
 
 
-def rows(function: str, x: Any, width: int, dtype: Any) -> np.ndarray:
+def rows(function: str, x: Any, width: int | None, dtype: Any) -> np.ndarray:
     """`inputs` with at least one row."""
     x = inputs(function, x, width, dtype)
     if len(x) == 0:
-        raise checks.fail(ValueError, function, "x", "have at least one row", f"shape (n, {width})", checks.shape_text(x.shape))
+        raise checks.fail(ValueError, function, "x", "have at least one row", f"shape (n, {x.shape[1]})", checks.shape_text(x.shape))
     return x
 
 

@@ -53,13 +53,10 @@ class Bins:
             expected = f"shape (c + 1,), c from 2 to {MOST}"
             raise checks.fail(ValueError, "Bins", "edges", "be the ends of two bins or more", expected, checks.shape_text(edges.shape))
         edges = edges.astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            increasing = (np.diff(edges) > 0).all() and math.isfinite(edges[-1] - edges[0])
-        if not increasing:
+        if not _increasing(edges):
             raise checks.fail(ValueError, "Bins", "edges", "be finite and increase", "each above the one before", "others")
         count = len(edges) - 1
-        middles = edges[:-1] / 2 + edges[1:] / 2
-        centers = middles if centers is None else arrays.targets("Bins", centers, (count,), np.float64, name="centers").copy()
+        centers = _middles(edges) if centers is None else arrays.targets("Bins", centers, (count,), np.float64, name="centers").copy()
         if not ((edges[:-1] <= centers) & (centers <= edges[1:])).all() or not (np.diff(centers) > 0).all():
             raise checks.fail(ValueError, "Bins", "centers", "lie in their bins", "edges[k] <= centers[k] <= edges[k + 1]", "others")
         atoms = np.zeros(count, bool) if atoms is None else np.array(atoms, bool)
@@ -83,7 +80,7 @@ class Bins:
         y, distinct = _distinct("Bins.uniform", y, count)
         with np.errstate(over="ignore", invalid="ignore"):
             edges = np.linspace(distinct[0], distinct[-1], count + 1)
-        return cls(edges, kind="uniform").centered(y)
+        return cls._cut("Bins.uniform", y, edges, "uniform", count)
 
     @classmethod
     def logarithmic(cls, y: Any, count: int) -> Bins:
@@ -94,7 +91,7 @@ class Bins:
         y, distinct = _distinct("Bins.logarithmic", y, count)
         if distinct[0] <= 0:
             raise checks.fail(ValueError, "Bins.logarithmic", "y", "be positive", "values above 0", f"{distinct[0]:g}")
-        return cls(np.geomspace(distinct[0], distinct[-1], count + 1), kind="logarithmic").centered(y)
+        return cls._cut("Bins.logarithmic", y, np.geomspace(distinct[0], distinct[-1], count + 1), "logarithmic", count)
 
     @classmethod
     def quantile(cls, y: Any, count: int) -> Bins:
@@ -112,7 +109,15 @@ class Bins:
         low, high = distinct[cuts], distinct[cuts + 1]
         middle = low / 2 + high / 2
         edges = np.concatenate([distinct[:1], np.where(middle > low, middle, high), distinct[-1:]])
-        return cls(edges, kind="quantile", asked=count).centered(y)
+        return cls._cut("Bins.quantile", y, edges, "quantile", count)
+
+    @classmethod
+    def _cut(cls, function: str, y: np.ndarray, edges: np.ndarray, kind: str, asked: int) -> Bins:
+        """The bins of these edges with the centres of `y`; ValueError where float64 has no such edges."""
+        if not _increasing(edges):
+            expected, got = "a range, and distances within it, that float64 can hold", f"{edges[0]:g} to {edges[-1]:g}"
+            raise checks.fail(ValueError, function, "y", "leave room for the bins", expected, got)
+        return cls(edges, kind=kind, asked=asked).centered(y)
 
     def __len__(self) -> int:
         return len(self.centers)
@@ -138,7 +143,7 @@ class Bins:
             first, last = self.edges[empty[0]:empty[0] + 2]
             checks.warn(EmptyBinWarning, f"fastnn.Bins: {len(empty)} of {count} {self.kind} bins hold no row, the first from {first:g} to "
                                          f"{last:g}: fewer bins, or those of kind 'quantile', have rows in each")
-        centers = self.edges[:-1] / 2 + self.edges[1:] / 2
+        centers = _middles(self.edges)
         held = rows > 0
         centers[held] = np.clip(sums[held] / rows[held], low[held], high[held])
         return Bins(self.edges, centers, (rows > 1) & (low == high), self.kind, self.asked, len(empty))
@@ -159,6 +164,8 @@ class Bins:
         Values beyond the edges (for `"linear"`, the outer centres) are taken to lie on them.
         """
         y, smoothing = column("Bins.encode", "y", y), smoothing_of("Bins.encode", smoothing)
+        if np.dtype(dtype).kind != "f":
+            raise checks.fail(TypeError, "Bins.encode", "dtype", "be a float type", "float32 or float64", str(np.dtype(dtype)))
         if smoothing == 0.0:
             return self.labels(y)
         targets = np.zeros((len(y), len(self)), dtype)
@@ -190,7 +197,7 @@ class Bins:
 
     @classmethod
     def from_dict(cls, values: Any) -> Bins:
-        """The bins that `to_dict` described; ValueError for anything else."""
+        """The bins that `to_dict` described; ValueError or TypeError for anything else."""
         function, names = "Bins.from_dict", ("kind", "asked", "edges", "centers", "atoms", "empty")
         if not isinstance(values, dict) or not all(name in values for name in names) or not isinstance(values["atoms"], list):
             raise checks.fail(ValueError, function, "values", "come from to_dict", ", ".join(names), repr(values)[:60])
@@ -199,6 +206,17 @@ class Bins:
         for place in values["atoms"]:
             atoms[checks.integer(function, "atoms", place, 0, count - 1)] = True
         return cls(values["edges"], values["centers"], atoms, str(values["kind"]), values["asked"], values["empty"])
+
+
+def _middles(edges: np.ndarray) -> np.ndarray:
+    """Of neighbouring edges."""
+    return edges[:-1] / 2 + edges[1:] / 2
+
+
+def _increasing(edges: np.ndarray) -> bool:
+    """Whether edges, and the middles between them, rise over a range that does not overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool((np.diff(edges) > 0).all() and (np.diff(_middles(edges)) > 0).all() and math.isfinite(edges[-1] - edges[0]))
 
 
 KINDS: dict[str, Callable[[Any, int], Bins]] = {"uniform": Bins.uniform, "quantile": Bins.quantile, "logarithmic": Bins.logarithmic}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +38,15 @@ def plot(histories: Any, path: str | os.PathLike[str] | None = None, *, quantiti
     Errors: TypeError for anything else, ValueError for a history of no epochs and a quantity that no history has, FileNotFoundError and
     ValueError as `History.load`; ImportError without matplotlib (extra `plot`).
     """
+    if isinstance(quantities, str) or not isinstance(quantities, (Iterable, type(None))):
+        raise checks.fail(TypeError, "curves.plot", "quantities", "be several", "['loss', 'penalty'], say, or None", repr(quantities))
     named = _named(histories)
     recorded = _quantities(named)
     chosen = [name for name in recorded if name not in _NOT_CURVES] if quantities is None else list(quantities)
     unknown = [name for name in chosen if name not in recorded]
     if unknown or not chosen:
-        raise checks.fail(ValueError, "curves.plot", "quantities", "have been recorded", f"some of {', '.join(recorded)}", repr(unknown))
+        got = repr(unknown) if unknown else "none of them that is a curve"
+        raise checks.fail(ValueError, "curves.plot", "quantities", "have been recorded", f"some of {', '.join(recorded)}", got)
     columns = min(2, len(chosen))
     rows = -(-len(chosen) // columns)
     figure = plots.figure("curves.plot", 4.6 * columns, 3.1 * rows + 0.4)
@@ -137,7 +140,8 @@ def _named(histories: Any) -> dict[str, History]:
         histories = dict(zip(names, histories))
     if not isinstance(histories, Mapping) or not histories:
         expected = "a History, the path of a saved one, or a sequence or dict of these"
-        raise checks.fail(TypeError, "curves.plot", "histories", "be histories", expected, type(histories).__name__)
+        got = "none" if histories == {} else type(histories).__name__
+        raise checks.fail(TypeError, "curves.plot", "histories", "be histories", expected, got)
     named = {}
     for label, each in histories.items():
         history = History.load(each) if isinstance(each, (str, os.PathLike)) else each

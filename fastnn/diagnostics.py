@@ -231,7 +231,8 @@ def diagnose(net: MLP, x: Any, y: Any = None, *, loss: str | losses.Loss | None 
         expected = _expected(objective, targets, net)
         curve, found = _overfit(net, x[:overfit_rows], y[:overfit_rows], targets[:overfit_rows], objective,
                                 replace(optimizer, weight_decay=0.0, l1=0.0), overfit_updates, progress)
-    return Diagnosis(_inputs(outputs[0]), layers, len(x), value, expected, curve, (*_judged_loss(value, expected, objective, net), *found))
+        return Diagnosis(_inputs(outputs[0]), layers, len(x), value, expected, curve,
+                         (*_judged_loss(value, expected, objective, net), *found))
 
 
 def activations(net: MLP, x: Any) -> list[np.ndarray]:
@@ -254,12 +255,13 @@ def depth_picture(x: Any, nets: Mapping[str, MLP] | None = None, path: str | os.
     `nets` maps captions to networks, `depth_nets(i)` unless given. Returns the matplotlib `Figure`, written to `path` where one is given;
     ImportError without the extra `plot`.
     """
-    nets = depth_nets(arrays.inputs("diagnostics.depth_picture", x, None, "float32").shape[1]) if nets is None else nets
-    if not nets or not all(isinstance(net, MLP) and len(net.layers) > 1 for net in nets.values()):
-        raise checks.fail(ValueError, "diagnostics.depth_picture", "nets", "hold networks with hidden layers", "{caption: MLP, ...}",
-                          repr(nets))
+    function = "diagnostics.depth_picture"
+    x = arrays.rows(function, x, None, np.float64)
+    nets = depth_nets(x.shape[1]) if nets is None else nets
+    if not isinstance(nets, Mapping) or not nets or not all(isinstance(net, MLP) and len(net.layers) > 1 for net in nets.values()):
+        raise checks.fail(ValueError, function, "nets", "hold networks with hidden layers", "{caption: MLP, ...}", repr(nets))
     columns = max(len(net.layers) - 1 for net in nets.values())
-    figure = plots.figure("diagnostics.depth_picture", 1.5 * columns + 1, 1.35 * len(nets) + 0.5)
+    figure = plots.figure(function, 1.5 * columns + 1, 1.35 * len(nets) + 0.5)
     grid = figure.subplots(len(nets), columns, squeeze=False)
     for line, (caption, net) in zip(grid, nets.items()):
         with np.errstate(over="ignore", invalid="ignore"):

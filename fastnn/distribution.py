@@ -66,8 +66,8 @@ class Distribution:
         return self.bins.edges
 
     def mean(self) -> np.ndarray:
-        """`sum_k probability_k * center_k`, `(n,)`."""
-        return self.probabilities @ self.bins.centers
+        """`sum_k probability_k * center_k / sum_k probability_k`, float64 `(n,)`."""
+        return self.probabilities @ self.bins.centers / self.probabilities.sum(axis=1, dtype=np.float64)
 
     def cdf(self, y: Any) -> np.ndarray:
         """The probability of at most `y`: `(n,)` for a number, `(n, m)` for `y (m,)`; non-decreasing in `y`."""
@@ -133,6 +133,8 @@ class Distribution:
         y = column(function, "y", y)
         if rows is None:
             rows = np.argsort(self.mean(), kind="stable")[[int(part * count) for part in (0.1, 0.37, 0.63, 0.9)]].tolist()
+        if np.ndim(rows) != 1:
+            raise checks.fail(TypeError, function, "rows", "be several", "row numbers such as [0, 5]", repr(rows))
         rows = [checks.integer(function, "rows", row, 0, count - 1) for row in rows]
         figure = plots.figure(function, 9.0, 4.0)
         shown, reliability = figure.subplots(1, 2, width_ratios=(3, 2))

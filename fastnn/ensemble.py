@@ -116,6 +116,9 @@ class Ensemble:
         if isinstance(sources, (str, bytes, os.PathLike)) or not isinstance(sources, Iterable):
             raise checks.fail(TypeError, function, "sources", "be several", "paths, nets or Snapshots", repr(sources))
         given = list(sources)
+        for source in given:
+            if not isinstance(source, (MLP, str, os.PathLike)):
+                raise checks.fail(TypeError, function, "sources", "be several", "paths, nets or Snapshots", repr(source))
         names = [f"member {k}" if isinstance(source, MLP) else repr(os.fspath(source)) for k, source in enumerate(given)]
         return cls(_alike(function, [source if isinstance(source, MLP) else _network(function, source) for source in given], names))
 

@@ -205,7 +205,7 @@ class Scaler:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The scaler that `to_dict` described; ValueError for anything else."""
+        """The scaler that `to_dict` described; ValueError or TypeError for anything else."""
         function, (first, second) = f"{cls.__name__}.from_dict", cls.statistics
         if not isinstance(values, dict) or values.get("kind") != cls.kind or not {"axis", first, second} <= values.keys():
             expected = f"kind '{cls.kind}', axis, {first} and {second}"
@@ -334,7 +334,7 @@ KINDS: dict[str, type[Standardizer] | type[MinMaxScaler]] = {"standardizer": Sta
 
 
 def from_dict(values: Any) -> Standardizer | MinMaxScaler:
-    """The scaler, of whatever kind, that `to_dict` described; ValueError for anything else."""
+    """The scaler, of whatever kind, that `to_dict` described; ValueError or TypeError for anything else."""
     return _kind(values).from_dict(values)
 
 

@@ -144,7 +144,7 @@ def learning_rate_range_test(net: MLP, x: Any, y: Any, *, loss: str | losses.Los
     """
     function = "learning_rate_range_test"
     low = checks.number(function, "low", low, 0.0, open_low=True)
-    high = checks.number(function, "high", high, low, open_low=True)
+    high = checks.number(function, "high", high, low, 1e300 * low, open_low=True)
     steps = checks.integer(function, "steps", steps, 10, 2**31 - 1)
     batch_size = checks.integer(function, "batch_size", batch_size, 1, 2**53)
     smoothing = checks.number(function, "smoothing", smoothing, 0.0, 1.0, open_high=True)

@@ -137,7 +137,10 @@ class StepDecay(_Timed):
         object.__setattr__(self, "every", checks.integer("StepDecay", "every", self.every, 1, _MAX))
 
     def multiplier(self, t: float) -> float:
-        return self.factor ** (t // self.every)
+        try:
+            return self.factor ** (t // self.every)
+        except OverflowError:  # of a factor above 1
+            return math.inf
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class Snapshots:
         self.last = None if last is None else checks.integer("Snapshots", "last", last, 1, 2**53)
         if suffix not in _SUFFIXES:
             raise checks.fail(ValueError, "Snapshots", "suffix", "name a format", "'.npz' or '.safetensors'", repr(suffix))
+        if not isinstance(folder, (str, os.PathLike, type(None))):
+            raise checks.fail(TypeError, "Snapshots", "folder", "be a path", "a folder, or None", repr(folder))
         self.average, self.folder, self.suffix = bool(average), None if folder is None else Path(folder), suffix
         self.steps: list[int] = []
         self.kept: list[MLP | Path] = []

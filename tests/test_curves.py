@@ -132,7 +132,7 @@ def test_the_picture_is_written(tmp_path, suffix):
 
 @pytest.mark.parametrize(("wrong", "kind", "sentence"), [
     ((3,), TypeError, "argument 'histories' must be histories"),
-    (([],), TypeError, "argument 'histories' must be histories"),
+    (([],), TypeError, "argument 'histories' must be histories .*got none"),
     (({},), TypeError, "argument 'histories' must be histories"),
     (([STOPPED, 3],), TypeError, "argument 'histories' must be histories .*got int"),
     ((History(),), ValueError, "must have epochs .*got none"),
@@ -147,6 +147,9 @@ def test_wrong_histories_get_a_sentence(wrong, kind, sentence):
 def test_wrong_quantities_get_a_sentence():
     for wrong in (["loss", "rmse"], []):
         with pytest.raises(ValueError, match=r"^fastnn.curves.plot: argument 'quantities' must have been recorded .*some of .*loss"):
+            curves.plot(STOPPED, quantities=wrong)
+    for wrong in ("loss", 3):
+        with pytest.raises(TypeError, match=rf"^fastnn.curves.plot: argument 'quantities' must be several .*got {wrong!r}"):
             curves.plot(STOPPED, quantities=wrong)
 
 

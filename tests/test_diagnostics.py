@@ -407,6 +407,8 @@ def test_numbers_that_are_not_finite_are_bad_and_no_warning():
     missing = X.copy()
     missing[3, 2] = math.nan
     assert verdicts(diagnose(net(), missing, LABELS), "variance")[0] == "bad"
+    assert verdicts(diagnose(net(), X * math.inf, LABELS), "variance")[0] == "bad"
+    assert verdicts(diagnose(net(), X * 1e200, LABELS), "variance")[0] == "bad"
 
 
 def test_the_worst_finding_counts():
@@ -572,7 +574,9 @@ def test_the_picture_through_depth(tmp_path):
 
 
 def test_a_picture_needs_networks_and_the_extra(monkeypatch):
-    for nets in ({}, {"flat": net((5, 3))}, {"none": None}):
+    with pytest.raises(ValueError, match=r"^fastnn.diagnostics.depth_picture: argument 'x' must have at least one row"):
+        diagnostics.depth_picture(X[:0])
+    for nets in ({}, {"flat": net((5, 3))}, {"none": None}, [net()]):
         with pytest.raises(ValueError, match="'nets' must hold networks with hidden layers"):
             diagnostics.depth_picture(X, nets)
     report = diagnose(net(), X)

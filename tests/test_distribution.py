@@ -170,6 +170,13 @@ def test_a_picture(tmp_path):
     assert made.plot(y, rows=[]).axes[0].get_lines() == []
 
 
+def test_probabilities_need_not_sum_to_one_exactly():
+    bins = Bins([1990.0, 2000.0, 2010.0])
+    rough, exact = Distribution([[0.333, 0.666]], bins), Distribution([[1 / 3, 2 / 3]], bins)
+    assert rough.mean() == pytest.approx(exact.mean(), rel=1e-12)
+    assert rough.quantile([0.1, 0.5]) == pytest.approx(exact.quantile([0.1, 0.5]), rel=1e-12)
+
+
 @pytest.mark.parametrize(("make", "kind", "sentence"), [
     (lambda: TWO.quantile(1.5), ValueError, r"^fastnn.Distribution.quantile: argument 'q' must lie between 0 and 1 "),
     (lambda: TWO.quantile([0.5, -0.1]), ValueError, "between 0 and 1"),
@@ -184,6 +191,7 @@ def test_a_picture(tmp_path):
     (lambda: TWO.coverage([1, 2], 0.8), TypeError, "argument 'levels' must be several"),
     (lambda: Distribution(np.empty((0, 2)), TWO.bins).coverage([]), ValueError, "at least one row"),
     (lambda: TWO.plot([1, 2], rows=[2]), ValueError, "argument 'rows'"),
+    (lambda: TWO.plot([1, 2], rows=1), TypeError, "argument 'rows' must be several"),
     (lambda: Distribution([[0.5, 0.5, 0]], TWO.bins), ValueError, r"argument 'probabilities' must have shape \(n, 2\)"),
     (lambda: Distribution([[0.5, 0.6]], TWO.bins), ValueError, "argument 'probabilities' must be probabilities"),
     (lambda: Distribution([[1.5, -0.5]], TWO.bins), ValueError, "must be probabilities"),

@@ -343,7 +343,7 @@ def test_a_checkpoint_of_another_shape(tmp_path):
         Ensemble.from_checkpoints([tmp_path / "e.npz"])
 
 
-@pytest.mark.parametrize("sources", ["a.npz", 3, [], Snapshots()], ids=str)
+@pytest.mark.parametrize("sources", ["a.npz", 3, [], [3], Snapshots()], ids=str)
 def test_no_checkpoints(sources):
     with pytest.raises((TypeError, ValueError), match=r"^fastnn\.Ensemble\.from_checkpoints: argument '(sources|members)' must be "):
         Ensemble.from_checkpoints(sources)

@@ -275,6 +275,7 @@ def test_the_suggestion_trains_the_digits(optimizer):
     ({"low": 0.0}, ValueError, "'low'"),
     ({"low": 1.0, "high": 1.0}, ValueError, "'high' must be finite and in range"),
     ({"high": math.inf}, ValueError, "'high'"),
+    ({"low": 1e-300, "high": 1e300}, ValueError, "'high' must be finite and in range"),
     ({"steps": 9}, ValueError, "'steps' must be in range"),
     ({"batch_size": 0}, ValueError, "'batch_size'"),
     ({"smoothing": 1.0}, ValueError, "'smoothing'"),

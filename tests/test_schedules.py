@@ -122,6 +122,10 @@ def test_preview_of_a_plateau_sees_the_losses_it_is_given():
     assert schedule.preview(1, monitored=[]).tolist() == [1.0]
 
 
+def test_a_factor_above_one_may_overflow():
+    assert StepDecay(10.0, 1).preview(400)[-1] == math.inf
+
+
 @pytest.mark.parametrize(("make", "kind", "sentence"), [
     (lambda: ReduceOnPlateau().preview(3), ValueError,
      r"^fastnn.preview: argument 'monitored' must say what ReduceOnPlateau is to see \(expected at least 2 values of val_loss, got None\)"),

@@ -111,7 +111,7 @@ def test_they_print():
 @pytest.mark.parametrize(("wrong", "sentence"), [
     ({"epochs": 0}, "'epochs' must be in range"), ({"epochs": 1.5}, "'epochs' must be an integer"), ({"epochs": "3"}, "'epochs'"),
     ({"epochs": ()}, "'epochs' must name an epoch"), ({"epochs": (3, 0)}, "'epochs' must be in range"), ({"last": 0}, "'last'"),
-    ({"suffix": ".pt"}, "'suffix' must name a format"),
+    ({"suffix": ".pt"}, "'suffix' must name a format"), ({"folder": 3}, "'folder' must be a path"),
 ], ids=str)
 def test_wrong_settings(wrong, sentence):
     with pytest.raises((TypeError, ValueError), match=rf"^fastnn\.Snapshots: argument {sentence}"):
