@@ -25,6 +25,10 @@ enum {
     MOST_DIRECT_K = 128,      /* up to this */
     PACK_A_COLUMNS = 256,     /* columns of y from which a copy of a in tile order is worth its making */
     FLOPS_A_THREAD = 2000000, /* less work than this is not worth a second thread */
+    FINISH_FLOPS = 64,        /* what could be done while an element of y is taken: an optimizer's step waits for memory, or divides */
+    SHORT_ROW = 512,          /* bytes of a row of y, see splits_rows */
+    LEAST_TERMS = 64,         /* of every sum that are worth a task of their own, */
+    NEAR_BYTES = 1 << 19,     /* where the rows of b that they take stay in the core's own cache: so much does, besides other things */
     ALIGNMENT = 64
 };
 
@@ -41,6 +45,32 @@ static char *at(const struct fnn_matrix *m, ptrdiff_t size, ptrdiff_t row, ptrdi
     return (char *)m->data + (row * m->row_stride + column * m->column_stride) * size;
 }
 
+static ptrdiff_t tasks_of(const struct fnn_product *p) { return p->row_parts * p->column_parts * p->term_parts; }
+
+/* As many as the work is worth; those that share terms are as many as will take the gradient of b, which is as much work or more. */
+static ptrdiff_t threads_for(const struct fnn_product *p)
+{
+    const double m = (double)p->y.rows, n = (double)p->y.columns, k = (double)p->a.columns;
+    const double finish = p->split == FNN_TERMS ? k * n : p->finish.take ? m * n : 0.0;
+    const double wanted = 1.0 + (2.0 * m * n * k + FINISH_FLOPS * finish) / FLOPS_A_THREAD;
+    const int available = p->threads ? p->threads : fnn_threads();
+    return wanted < available ? (ptrdiff_t)wanted : available;
+}
+
+/* Where a task's part of a row of y would be short, threads disturb each other: processors fetch ahead along rows, and so from each other
+ * what is being written. */
+static int splits_rows(const struct fnn_product *p, ptrdiff_t threads)
+{
+    const ptrdiff_t n = p->y.columns;
+    return p->row_tiles % threads == 0 && n * p->size / threads < SHORT_ROW && p->a.columns * n * p->size < NEAR_BYTES;
+}
+
+static int shares_terms(const struct fnn_product *p, ptrdiff_t threads)
+{
+    const ptrdiff_t k = p->a.columns;
+    return p->split == FNN_TERMS && !p->finish.take && k / threads >= LEAST_TERMS && k * p->y.columns * p->size / threads < NEAR_BYTES;
+}
+
 size_t fnn_product_plan(struct fnn_product *p)
 {
     const struct fnn_real_kernels *kernels = p->kernels;
@@ -55,18 +85,22 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->by_rows = p->direct && m == 1 && p->y.column_stride == 1 && p->y.data;
     p->pack_a = n >= PACK_A_COLUMNS && !p->direct && p->a.column_stride != 1;
 
-    const double threads_wanted = 1.0 + 2.0 * (double)m * (double)n * (double)k / FLOPS_A_THREAD;
-    const int available = p->threads ? p->threads : fnn_threads();
-    const ptrdiff_t threads = threads_wanted < available ? (ptrdiff_t)threads_wanted : available;
+    const ptrdiff_t threads = threads_for(p);
+    p->term_parts = shares_terms(p, threads) ? threads : 1;
+    p->terms = cut(parts_of(k, kernels->most_rows), p->term_parts);
+    const ptrdiff_t part_k = smaller(k, (p->terms.least + (p->terms.more > 0)) * kernels->most_rows);
     const ptrdiff_t most_columns = larger(1, n / (2 * p->lanes)), most_rows = p->split == FNN_WHOLE_COLUMNS ? 1 : p->row_tiles;
-    p->row_parts = p->split == FNN_ROWS_FIRST ? larger(1, smaller(threads, most_rows)) : 1;
+    const int rows_first = p->split == FNN_ROWS_FIRST || (p->split == FNN_COLUMNS_FIRST && splits_rows(p, threads));
+    p->row_parts = rows_first ? larger(1, smaller(threads, most_rows)) : 1;
     p->column_parts = larger(1, smaller(threads / p->row_parts, most_columns));
     p->row_parts = larger(p->row_parts, smaller(threads / p->column_parts, most_rows));
+    if (p->term_parts > 1) p->row_parts = p->column_parts = 1;
     const ptrdiff_t panel_row = p->panel * p->lanes * size, panels = parts_of(parts_of(parts_of(n, p->lanes), p->column_parts), p->panel);
 
-    const ptrdiff_t most_k = p->by_rows ? larger(k, 1) : p->direct ? smaller(DIRECT_K * p->row_tiles, MOST_DIRECT_K) : MOST_K;
-    p->k_blocks = larger(1, parts_of(k, most_k));
-    p->k_block = larger(1, parts_of(k, p->k_blocks));
+    const ptrdiff_t direct_k = smaller(DIRECT_K * p->row_tiles, MOST_DIRECT_K), whole = p->by_rows || (p->direct && p->term_parts > 1);
+    const ptrdiff_t most_k = whole ? larger(k, 1) : p->direct ? direct_k : MOST_K;
+    p->k_blocks = larger(1, parts_of(part_k, most_k));
+    p->k_block = larger(1, parts_of(part_k, p->k_blocks));
     p->group = p->direct ? panels : p->b.column_stride != 1 ? 1 : k * n * size < FAR_BYTES ? LEAST_GROUP : FAR_GROUP;
     if (p->k_blocks == 1) p->group = larger(p->group, GROUP_BYTES / (p->k_block * panel_row));
     p->group = larger(1, smaller(p->group, panels));
@@ -81,13 +115,20 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->part_bytes = p->y.data ? 0 : rounded_up(part_rows * p->group * panel_row, ALIGNMENT);
     p->a_bytes = p->pack_a ? rounded_up(m * k * size, ALIGNMENT) : 0;
     p->bias_bytes = p->bias.data && p->bias.stride != 1 ? rounded_up(n * size, ALIGNMENT) : 0;
-    return (size_t)(p->row_parts * p->column_parts * (p->panels_bytes + p->part_bytes) + p->a_bytes + p->bias_bytes);
+    p->progress_bytes = p->term_parts > 1 ? p->term_parts * (ptrdiff_t)sizeof *p->progress : 0;
+    return (size_t)(tasks_of(p) * (p->panels_bytes + p->part_bytes) + p->a_bytes + p->bias_bytes + p->progress_bytes);
+}
+
+/* The first term of a part, or behind the last part's, the number of terms. */
+static ptrdiff_t first_term(const struct fnn_product *p, ptrdiff_t part)
+{
+    return smaller(p->a.columns, p->kernels->most_rows * start(p->terms, part));
 }
 
 static void pack_tiles_of_a(void *context, int task)
 {
     const struct fnn_product *p = context;
-    const struct fnn_cut tasks = cut(p->row_tiles, p->row_parts * p->column_parts);
+    const struct fnn_cut tasks = cut(p->row_tiles, tasks_of(p));
     for (ptrdiff_t t = start(tasks, task); t < start(tasks, task + 1); t++) {
         const ptrdiff_t row = start(p->tiles, t), rows = start(p->tiles, t + 1) - row;
         p->kernels->pack(at(&p->a, p->size, row, 0), p->a.row_stride, p->a.column_stride, rows, rows, p->a.columns,
@@ -97,9 +138,11 @@ static void pack_tiles_of_a(void *context, int task)
 
 /* ------------------------------------------------------------------------------------------------------------------ stages */
 
-/* What one task works on: tiles of rows, and columns, cut into panels of nearly equal numbers of vectors. */
+/* What one task works on: terms, tiles of rows, and columns, cut into panels of nearly equal numbers of vectors. */
 struct share {
     const struct fnn_product *p;
+    ptrdiff_t first_term, end_term;
+    struct fnn_progress *before, *own; /* of the tasks with the terms before and with these, in tiles; NULL where there are none */
     ptrdiff_t first_tile, end_tile;
     ptrdiff_t first_column, panels;
     struct fnn_cut vectors; /* of the panels */
@@ -124,8 +167,8 @@ static struct stage stage_at(const struct share *s, ptrdiff_t first, ptrdiff_t b
     struct stage g = {.first = first, .panels = larger(0, smaller(p->group, s->panels - first)), .block = block, .packed = packed};
     g.column = panel_start(s, g.first);
     g.columns = panel_start(s, g.first + g.panels) - g.column;
-    g.k0 = block * p->k_block;
-    g.depth = smaller(p->k_block, p->a.columns - g.k0);
+    g.k0 = s->first_term + block * p->k_block;
+    g.depth = smaller(p->k_block, s->end_term - g.k0);
     g.rows = cut(g.depth, larger(1, s->end_tile - s->first_tile));
     return g;
 }
@@ -176,6 +219,7 @@ static struct fnn_ahead lines_of(const struct fnn_matrix *m, ptrdiff_t size, ptr
 struct passing {
     struct stage now, next, after;
     ptrdiff_t tiles, done; /* of this stage */
+    ptrdiff_t turn;        /* tiles of the groups before this stage's */
     ptrdiff_t ready;       /* rows of the next one that are packed, where tiles do not move them */
 };
 
@@ -226,6 +270,11 @@ static ptrdiff_t due(const struct share *s, const struct passing *g, ptrdiff_t d
     return done >= g->tiles ? g->next.depth : parts_of(g->next.depth, slice) * done / g->tiles * slice;
 }
 
+static int is_last(const struct share *s, const struct stage *now)
+{
+    return now->block == s->p->k_blocks - 1 && s->end_term == s->p->a.columns;
+}
+
 /* One panel with one tile of rows, those of y. */
 static void multiply_tile(const struct share *s, struct passing *g, const struct fnn_matrix *y, ptrdiff_t tile, ptrdiff_t panel)
 {
@@ -234,7 +283,7 @@ static void multiply_tile(const struct share *s, struct passing *g, const struct
     const ptrdiff_t size = p->size, index = s->first_tile + tile, row = start(p->tiles, index), rows = start(p->tiles, index + 1) - row;
     const ptrdiff_t column = panel_start(s, now->first + panel), columns = panel_start(s, now->first + panel + 1) - column;
     const ptrdiff_t width = rounded_up(columns, p->lanes);
-    const int last = now->block == p->k_blocks - 1;
+    const int last = is_last(s, now);
     struct fnn_tile t = {
         .k = now->depth,
         .rows = rows,
@@ -248,7 +297,7 @@ static void multiply_tile(const struct share *s, struct passing *g, const struct
         .y = at(y, size, 0, column - now->column),
         .y_row = y->row_stride,
         .y_column = y->column_stride,
-        .accumulate = p->accumulate || now->block > 0,
+        .accumulate = p->accumulate || now->k0 > 0,
         .relu = last && p->relu,
         .bias = last && p->bias.data ? (p->bias_packed ? p->bias_packed : (char *)p->bias.data) + column * size : NULL,
     };
@@ -282,17 +331,21 @@ static void complete(const struct fnn_product *p, const struct fnn_matrix *y, pt
 }
 
 /* Tiles first .. end of rows, those of y. A panel that is read in place passes by all of them before the next one does; packed panels all
- * pass by one tile of rows: that is how the rows that are moved meanwhile lie in memory. */
+ * pass by one tile of rows: that is how the rows that are moved meanwhile lie in memory. Where tasks share terms, the tiles are few panels
+ * wide, and the sooner a whole row of them is done, the sooner the next task begins. */
 static void multiply_chunk(const struct share *s, struct passing *g, const struct fnn_matrix *y, ptrdiff_t first, ptrdiff_t end)
 {
     const struct fnn_product *p = s->p;
     const ptrdiff_t corner = start(p->tiles, s->first_tile + first), panels = g->now.panels;
-    for (ptrdiff_t outer = p->direct ? 0 : first; outer < (p->direct ? panels : end); outer++)
-        for (ptrdiff_t inner = p->direct ? first : 0; inner < (p->direct ? end : panels); inner++) {
-            const ptrdiff_t tile = p->direct ? inner : outer, panel = p->direct ? outer : inner;
+    const int along = p->direct && !s->own;
+    for (ptrdiff_t outer = along ? 0 : first; outer < (along ? panels : end); outer++)
+        for (ptrdiff_t inner = along ? first : 0; inner < (along ? end : panels); inner++) {
+            const ptrdiff_t tile = along ? inner : outer, panel = along ? outer : inner, turn = g->turn + tile * panels + panel;
             struct fnn_matrix rows = *y;
             rows.data = at(y, p->size, start(p->tiles, s->first_tile + tile) - corner, 0);
+            if (s->before && g->now.block == 0) fnn_progress_await(s->before, turn + 1);
             multiply_tile(s, g, &rows, tile, panel);
+            if (s->own && g->now.block == p->k_blocks - 1) fnn_progress_report(s->own, turn + 1);
         }
 }
 
@@ -310,22 +363,26 @@ static void multiply_stage(const struct share *s, struct passing *g, char *part)
             y.column_stride = 1;
         }
         multiply_chunk(s, g, &y, tile, end);
-        if (g->now.block == p->k_blocks - 1) complete(p, &y, row, g->now.column);
+        if (is_last(s, &g->now)) complete(p, &y, row, g->now.column);
     }
 }
 
 static void multiply_share(void *context, int task)
 {
     const struct fnn_product *p = context;
-    const ptrdiff_t n = p->y.columns, row_part = task / p->column_parts, column_part = task % p->column_parts;
+    const int sharing = p->term_parts > 1;
+    const ptrdiff_t n = p->y.columns, term_part = sharing ? task : 0, part = sharing ? 0 : task;
+    const ptrdiff_t row_part = part / p->column_parts, column_part = part % p->column_parts;
     const struct fnn_cut tiles = cut(p->row_tiles, p->row_parts), vectors = cut(parts_of(n, p->lanes), p->column_parts);
     const ptrdiff_t first = start(vectors, column_part), count = start(vectors, column_part + 1) - first;
     struct share s = {.p = p, .first_tile = start(tiles, row_part), .end_tile = start(tiles, row_part + 1),
-                      .first_column = first * p->lanes};
+                      .first_column = first * p->lanes, .first_term = first_term(p, term_part),
+                      .end_term = first_term(p, term_part + 1),
+                      .before = term_part > 0 ? &p->progress[term_part - 1] : NULL, .own = sharing ? &p->progress[term_part] : NULL};
     s.panels = p->by_rows ? 1 : parts_of(count, p->panel);
     if (s.panels == 0 || s.first_tile == s.end_tile) return;
     s.vectors = cut(count, s.panels);
-    char *panels = p->panels + task * p->panels_bytes, *part = p->parts + task * p->part_bytes;
+    char *panels = p->panels + task * p->panels_bytes, *scratch = p->parts + task * p->part_bytes;
     char *const packed[] = {panels, panels + p->panels_bytes - p->stage_bytes};
 
     struct passing g = {.now = stage_at(&s, 0, 0, packed[0])};
@@ -335,7 +392,8 @@ static void multiply_share(void *context, int task)
         g.after = stage_after(&s, &g.next, packed[turn]);
         g.tiles = (s.end_tile - s.first_tile) * g.now.panels;
         g.done = g.ready = 0;
-        multiply_stage(&s, &g, part);
+        multiply_stage(&s, &g, scratch);
+        if (g.next.block == 0) g.turn += g.tiles;
         g.now = g.next;
         g.next = g.after;
     }
@@ -344,8 +402,10 @@ static void multiply_share(void *context, int task)
 void fnn_product_run(struct fnn_product *p, void *workspace)
 {
     if (p->y.rows == 0 || p->y.columns == 0) return;
-    const int tasks = (int)(p->row_parts * p->column_parts);
-    p->a_packed = workspace;
+    const int tasks = (int)tasks_of(p);
+    p->progress = workspace;
+    for (int task = 0; task < tasks && p->progress_bytes; task++) fnn_progress_begin(&p->progress[task]);
+    p->a_packed = (char *)workspace + p->progress_bytes;
     p->bias_packed = p->bias_bytes ? p->a_packed + p->a_bytes : NULL;
     p->panels = p->a_packed + p->a_bytes + p->bias_bytes;
     p->parts = p->panels + tasks * p->panels_bytes;

@@ -3,6 +3,7 @@
 #define FNN_GEMM_H
 
 #include "kernels.h"
+#include "pool.h"
 
 /* Takes over a finished part of y, whose corner is (row, column) of the whole: called on any thread, for parts that do not overlap. */
 struct fnn_finish {
@@ -13,7 +14,9 @@ struct fnn_finish {
 enum fnn_split {
     FNN_COLUMNS_FIRST, /* tasks share columns, and rows too where columns are few */
     FNN_ROWS_FIRST,    /* the other way round: what a task makes are whole rows */
-    FNN_WHOLE_COLUMNS  /* a column of y is made by one task, its rows in order */
+    FNN_WHOLE_COLUMNS, /* a column of y is made by one task, its rows in order */
+    FNN_TERMS          /* tasks share the terms of every sum, and with them columns of a and rows of b: one takes over where the one
+                          before it stopped, a tile of y at a time */
 };
 
 struct fnn_product { /* y = a b, or y += a b, then bias, ReLU and dropout */
@@ -34,11 +37,14 @@ struct fnn_product { /* y = a b, or y += a b, then bias, ReLU and dropout */
     ptrdiff_t row_tiles, chunk_tiles;     /* tiles of rows; those whose rows of y are completed together */
     struct fnn_cut { ptrdiff_t least, more; } tiles; /* parts of `least` things each, one more for the first `more` of them */
     ptrdiff_t panel, group;               /* vectors of columns of a panel; panels of a stage */
-    ptrdiff_t row_parts, column_parts;    /* tasks are row_parts x column_parts */
-    ptrdiff_t stage_bytes, panels_bytes, part_bytes, a_bytes, bias_bytes;
+    ptrdiff_t row_parts, column_parts;    /* tasks are row_parts x column_parts, or term_parts */
+    struct fnn_cut terms;                 /* units of terms of a task */
+    ptrdiff_t term_parts;
+    ptrdiff_t stage_bytes, panels_bytes, part_bytes, a_bytes, bias_bytes, progress_bytes;
     int moved, direct, by_rows, pack_a;   /* tiles can move rows of b; b is read in place; in whole rows, for one row of y; a is copied into
                                              the order of tiles */
     char *panels, *parts, *a_packed, *bias_packed;
+    struct fnn_progress *progress; /* of each task, where they share terms */
 };
 
 /* Fills in the plan and returns the bytes of workspace, of alignment 64, that a run takes. */

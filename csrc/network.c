@@ -114,7 +114,7 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
         x.rows = layer->y.rows = layer->active.rows = layer->dz.rows = rows;
         const int fused = layer->activation <= FNN_RELU;
         layer->forward = (struct fnn_product){
-            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = x, .b = weight,
+            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = x, .b = weight, .split = FNN_TERMS,
             .y = fused ? layer->y : layer->active, .bias = {layer->bias.param, 1}, .relu = layer->activation == FNN_RELU,
             .dropout = fused && layer->drop.threshold < 65536 ? &layer->drop : NULL};
         layer->gating = (struct fnn_gating){

@@ -56,6 +56,25 @@ static inline void pause_briefly(void)
 #endif
 }
 
+/* Between two looks at what another thread is about to write. */
+static void give_way(long looks)
+{
+    if (atomic_load_explicit(&spins, memory_order_relaxed) && looks < PAUSES_BEFORE_YIELD) pause_briefly();
+    else sched_yield();
+}
+
+void fnn_progress_begin(struct fnn_progress *progress) { atomic_store_explicit(&progress->done, 0, memory_order_relaxed); }
+
+void fnn_progress_report(struct fnn_progress *progress, long done)
+{
+    atomic_store_explicit(&progress->done, done, memory_order_release);
+}
+
+void fnn_progress_await(struct fnn_progress *progress, long done)
+{
+    for (long looks = 0; atomic_load_explicit(&progress->done, memory_order_acquire) < done; looks++) give_way(looks);
+}
+
 static int64_t nanoseconds(void)
 {
     struct timespec t;
@@ -217,10 +236,7 @@ static void run_shared(int first, int tasks, int sharers, void (*run)(void *cont
     atomic_store(&shared.ticket, ticket);
     wake_sleepers();
     run_tasks(ticket, 0);
-    for (long looks = 0; atomic_load_explicit(&shared.done, memory_order_acquire) < tasks; looks++) {
-        if (atomic_load_explicit(&spins, memory_order_relaxed) && looks < PAUSES_BEFORE_YIELD) pause_briefly();
-        else sched_yield();
-    }
+    for (long looks = 0; atomic_load_explicit(&shared.done, memory_order_acquire) < tasks; looks++) give_way(looks);
 }
 
 void fnn_parallel(int tasks, void (*run)(void *context, int task), void *context)

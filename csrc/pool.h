@@ -8,6 +8,7 @@
 #ifndef FNN_POOL_H
 #define FNN_POOL_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 enum { FNN_MOST_THREADS = 256 };
@@ -18,6 +19,16 @@ int fnn_threads(void);
 
 /* run(context, task) for task = 0 .. tasks - 1, each once, spread over the pool; returns when all are done. */
 void fnn_parallel(int tasks, void (*run)(void *context, int task), void *context);
+
+/* How far a task has come, for tasks of the same job that must not overtake it. A task may wait only for those with lower numbers: they
+ * are begun in that order, or by a thread that nothing keeps from it. */
+struct fnn_progress {
+    atomic_long done;
+    char apart[128 - sizeof(atomic_long)]; /* from the next one's line, and the one that is fetched with it */
+};
+void fnn_progress_begin(struct fnn_progress *progress); /* before the job */
+void fnn_progress_report(struct fnn_progress *progress, long done);
+void fnn_progress_await(struct fnn_progress *progress, long done);
 
 /* Subnormals in arguments and results count as zero between begin and end, on the calling thread. */
 uint64_t fnn_flush_begin(void);

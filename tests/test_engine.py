@@ -155,9 +155,9 @@ def test_clip_norm(optimizer, micro):
 
 @pytest.mark.parametrize(("sizes", "rows", "batch"), [
     ((1, 5), 40, 7), ((5, 1), 40, 7), ((784, 128, 10), 5, 1), ((700, 300, 10), 300, 128), ((257, 513, 1030, 17), 40, 33),
-    ((3, 2100, 1030), 6, 3),
+    ((3, 2100, 1030), 6, 3), ((300, 290, 10), 30, 9), ((601, 77, 3), 200, 90),
 ], ids=str)  # fmt: skip
-@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_sizes_and_threads(sizes, rows, batch, threads):
     fastnn.set_num_threads(threads)
     race = Race(sizes, keep=0.5 if len(sizes) > 2 else (1.0,))

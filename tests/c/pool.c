@@ -10,7 +10,7 @@
 
 #include "pool.h"
 
-enum { CALLERS = 4, JOBS = 3000, MOST_TASKS = 9, CHILDREN = 30, VERY_MANY = 10000, WATCHDOG_SECONDS = 300 };
+enum { CALLERS = 4, JOBS = 3000, MOST_TASKS = 9, CHILDREN = 30, VERY_MANY = 10000, TURNS = 40, RELAYS = 200, WATCHDOG_SECONDS = 300 };
 enum { MEETINGS = 10, PAUSE_MICROSECONDS = 5000, LOOKS = 4000, LOOK_MICROSECONDS = 500 };
 
 struct job { /* plain integers: what a task writes must reach the caller, and no other task may write it */
@@ -45,6 +45,37 @@ static long lost(void)
     long found = 0;
     fnn_parallel(VERY_MANY, count, runs);
     for (int t = 0; t < VERY_MANY; t++) found += runs[t] != 1;
+    return found;
+}
+
+struct relay {
+    struct fnn_progress progress[MOST_TASKS];
+    long cells[TURNS];
+};
+
+/* What each task makes of a cell, plain memory, depends on what the one before it made of it. */
+static void relay(void *context, int task)
+{
+    struct relay *r = context;
+    for (long turn = 0; turn < TURNS; turn++) {
+        if (task > 0) fnn_progress_await(&r->progress[task - 1], turn + 1);
+        r->cells[turn] = r->cells[turn] * 3 + task;
+        fnn_progress_report(&r->progress[task], turn + 1);
+    }
+}
+
+/* Returns how many cells some relays got wrong. */
+static long lost_on_the_way(int tasks)
+{
+    long found = 0, expected = 1;
+    for (int task = 0; task < tasks; task++) expected = expected * 3 + task;
+    for (int run = 0; run < RELAYS; run++) {
+        struct relay r;
+        for (int task = 0; task < tasks; task++) fnn_progress_begin(&r.progress[task]);
+        for (int turn = 0; turn < TURNS; turn++) r.cells[turn] = 1;
+        fnn_parallel(tasks, relay, &r);
+        for (int turn = 0; turn < TURNS; turn++) found += r.cells[turn] != expected;
+    }
     return found;
 }
 
@@ -118,6 +149,7 @@ int main(int count, char **arguments)
     wrong += work(0, JOBS);
     fnn_set_threads(4, 4); /* hangs if a job that nobody helped with kept the pool */
     wrong += work(1, JOBS) + lost();
+    for (int tasks = 1; tasks <= MOST_TASKS; tasks++) wrong += lost_on_the_way(tasks); /* more of them than threads, too */
     for (long c = 0; c < forks; c++) children += child_is_right();
     wrong += work(2, JOBS);
 
