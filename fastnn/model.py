@@ -180,6 +180,11 @@ class MLP:
         y = losses.prepare_targets(objective, y, len(x), self.sizes[-1], self.dtype, function)
         weight = arrays.sample_weights(function, sample_weight, len(x), self.dtype)
         decay, l1 = checks.number(function, "weight_decay", weight_decay, 0.0), checks.number(function, "l1", l1, 0.0)
+        if dropout is not None:
+            if not isinstance(dropout, (tuple, list)) or len(dropout) != 2:
+                raise checks.fail(TypeError, function, "dropout", "be a pair", "(seed, stream) or None", repr(dropout))
+            seed, stream = (checks.integer(function, "dropout", part, 0, _MAX_SEED // 2**k) for k, part in enumerate(dropout))
+            dropout = seed, stream
         masks = self._dropouts(dropout)
         traces = self._trace(self._batch(x), masks)
         value, dscores = losses.value_and_gradient(objective, traces[-1].y, y, weight, function)

@@ -301,9 +301,12 @@ def _fit_classes(table: Table, target: str) -> Classes:
 
 def _fit_amount(table: Table, target: str, rows: np.ndarray) -> Amount:
     values = _numbers(table, target)[rows]
+    mean, std = float(values.mean()), float(values.std())
     if values.min() == values.max():
         raise ValueError(f"{table.path}: column '{target}' must vary (got {values[0]:g} in every training row)")
-    return Amount(target, float(values.mean()), float(values.std()))
+    if std < np.finfo(np.float64).tiny:
+        raise ValueError(f"{table.path}: column '{target}' must vary by more than float64 can square (got a deviation of {std:g})")
+    return Amount(target, mean, std)
 
 
 def _fit_bins(table: Table, target: str, rows: np.ndarray, kind: str, count: int, notes: list[str]) -> BinnedAmount:

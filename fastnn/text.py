@@ -18,8 +18,8 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> str:
 
 
 def amount(value: float) -> str:
-    """A number in the units of a target: whole where it has four digits or more."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    """A number in the units of a target: whole where it has four digits or more, as far as float64 holds whole numbers."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 2**53 else f"{value:.4g}"
 
 
 class Line:

@@ -253,6 +253,13 @@ def test_bad_arguments_are_answered(keywords, kind, sentence):
         gradient_check(net(), X[:, :4], Y)
 
 
+@pytest.mark.parametrize("dropout", [3, (1,), (1, 2, 3), (1, -3), (0.5, 0), "ab"])
+def test_dropout_is_a_seed_and_a_stream(dropout):
+    for function in (gradient_check, MLP.loss_and_gradients):
+        with pytest.raises((TypeError, ValueError), match=r"^fastnn\.MLP\.loss_and_gradients: argument 'dropout' must be"):
+            function(net(), X, Y, dropout=dropout)
+
+
 def test_what_would_be_happy_about_nothing_is_refused():
     with pytest.raises(ValueError, match=r"^fastnn.gradient_check: argument 'x' must have at least one row"):
         gradient_check(net(), X[:0], Y[:0])

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from fastnn import MLP, Bins, Distribution, tabular
+from fastnn import MLP, Bins, Distribution, tabular, text
 from fastnn.table import Table
 
 ROWS = 200
@@ -234,6 +234,7 @@ def test_prediction_needs_the_columns_of_training():
     ({"price": [""] * ROWS}, "price", "auto", "no value in any row"),
     ({"price": ["a"] * ROWS}, "price", "auto", "at least two classes"),
     ({"price": ["3.5"] * ROWS}, "price", "auto", "must vary"),
+    ({"price": np.arange(ROWS) * 1.5e-200}, "price", "regression", "must vary by more than float64 can square"),
     ({"price": [f"p{k}" for k in range(ROWS)]}, "price", "auto", "fewer classes than half the rows"),
     ({}, "colour", "regression", "must hold numbers for a regression"),
     ({"size": None, "colour": ["red"] * ROWS}, "price", "auto", "no column beside 'price' can be learnt from"),
@@ -243,3 +244,8 @@ def test_each_unusable_target_gets_its_sentence(changes, target, task, sentence)
     with pytest.raises(ValueError, match=sentence) as caught:
         tabular.prepare(table(**changes), target, task)
     assert "\n" not in str(caught.value)
+
+
+def test_amounts_are_whole_as_far_as_floats_are():
+    shown = [text.amount(value) for value in (0.12345, 999.96, -1234.5, 1e15, 1.5e76)]
+    assert shown == ["0.1235", "1000", "-1,234", f"{10**15:,}", "1.5e+76"]
