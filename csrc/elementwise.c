@@ -154,14 +154,6 @@ void fnn_permutation(ptrdiff_t n, uint64_t seed, uint64_t stream, int64_t *order
     }
 }
 
-static void permute_one(void *context, int task)
-{
-    const struct fnn_order *one = (const struct fnn_order *)context + task;
-    fnn_permutation(one->n, one->seed, one->stream, one->order);
-}
-
-void fnn_permutations(int count, const struct fnn_order *orders) { fnn_parallel(count, permute_one, (void *)orders); }
-
 static void copy_row(enum fnn_dtype dtype, const struct fnn_matrix *m, ptrdiff_t row, char *buffer, int back)
 {
     const size_t size = fnn_size(dtype);

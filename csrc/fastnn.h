@@ -72,14 +72,6 @@ void fnn_dropout(enum fnn_dtype dtype, const struct fnn_matrix *x, const struct 
 /* order = a Fisher-Yates permutation of 0..n-1; n < 2**32. */
 void fnn_permutation(ptrdiff_t n, uint64_t seed, uint64_t stream, int64_t *order);
 
-/* Many of them, shared out over the threads. */
-struct fnn_order {
-    ptrdiff_t n;
-    uint64_t seed, stream;
-    int64_t *order;
-};
-void fnn_permutations(int count, const struct fnn_order *orders);
-
 /* ------------------------------------------------------------------------------------------------------------------ linear layers
  * x (n, i), w (i, o), b (o) or NULL, y (n, o); any strides, b with one. No output may overlap anything.
  *

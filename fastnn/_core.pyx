@@ -40,12 +40,6 @@ cdef extern from "fastnn.h" nogil:
     void fnn_map(fnn_map_operation, fnn_dtype, Py_ssize_t, void **, const double *) noexcept
     void fnn_dropout(fnn_dtype, const fnn_matrix *, const fnn_matrix *, const fnn_dropout_state *) noexcept
     void fnn_permutation(Py_ssize_t, uint64_t, uint64_t, int64_t *) noexcept
-    struct fnn_order:
-        Py_ssize_t n
-        uint64_t seed
-        uint64_t stream
-        int64_t *order
-    void fnn_permutations(int, const fnn_order *) noexcept
     size_t fnn_linear_forward(fnn_dtype, const fnn_matrix *, const fnn_matrix *, fnn_vector, int, const fnn_dropout_state *,
                               const fnn_matrix *) noexcept
     size_t fnn_linear_backward(fnn_dtype, const fnn_matrix *, const fnn_matrix *, const fnn_matrix *, const fnn_matrix *, double,

@@ -1,7 +1,7 @@
 # The training engine: csrc/network.h as a class. Part of _core.pyx. The twin, and the meaning of every argument, is fastnn.loop.Engine.
 
 from cpython.buffer cimport PyBUF_WRITABLE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t
 from libc.math cimport INFINITY, NAN
 
@@ -60,21 +60,37 @@ cdef extern from "network.h" nogil:
     struct fnn_watch:
         int (*stop)(void *) noexcept
         void *context
-    struct fnn_member:
-        fnn_network *network
-        fnn_rows rows
-        fnn_updates updates
-        Py_ssize_t done
-        fnn_end end
     fnn_network *fnn_network_new(const fnn_network_plan *) noexcept
     void fnn_network_free(fnn_network *) noexcept
     size_t fnn_network_reserve(fnn_network *, Py_ssize_t, int) noexcept
     size_t fnn_network_bytes(const fnn_network *) noexcept
     fnn_statistics *fnn_network_statistics(fnn_network *) noexcept
     Py_ssize_t fnn_network_run(fnn_network *, const fnn_rows *, const fnn_updates *, double, const fnn_watch *, fnn_end *) noexcept
-    void fnn_network_run_members(int, fnn_member *, double) noexcept
     void fnn_network_forward(fnn_network *, const fnn_rows *, uint64_t, Py_ssize_t, void *) noexcept
     int fnn_network_backward(fnn_network *, const void *, const double *, const double *, int) noexcept
+
+cdef extern from "members.h" nogil:
+    struct fnn_training:
+        fnn_network *network
+        fnn_rows rows
+        fnn_updates updates
+        Py_ssize_t an_epoch
+        int64_t *order
+        const int64_t *part
+        int shuffled
+        uint64_t seed, stream
+        double *losses
+        int ordered
+        Py_ssize_t done, finished, begun
+        fnn_end end
+    struct fnn_scoring:
+        const fnn_network_plan *plan
+        fnn_rows rows
+        void *scores
+        Py_ssize_t done
+        size_t failed
+    void fnn_train_members(int, fnn_training *, double) noexcept
+    void fnn_score_members(int, fnn_scoring *, double) noexcept
 
 cdef enum:
     MOST_LAYERS = 256
@@ -118,57 +134,66 @@ cdef class Engine:
     """The compiled engine, see `fastnn.loop.Engine`. One call at a time: a second thread is answered with RuntimeError."""
 
     cdef fnn_network *network
+    cdef fnn_network_plan built  # of which thresholds, states and averages are gone when the engine is made
+    cdef Py_ssize_t *sizes
+    cdef void **parameters
     cdef object kept, plan, dtype, raised
     cdef fnn_dtype kind
     cdef Py_ssize_t inputs, outputs
     cdef bint busy
     cdef public Py_ssize_t done
     cdef public bint failure
+    cdef public list losses
+    cdef public Py_ssize_t begun
 
     def __cinit__(self, plan, parameters, states, averages):
-        cdef Py_ssize_t sizes[MOST_LAYERS + 1]
         cdef uint32_t thresholds[MOST_LAYERS]
-        cdef void *params[2 * MOST_LAYERS]
         cdef void *state[4 * MOST_LAYERS]
         cdef void *average[2 * MOST_LAYERS]
-        cdef fnn_network_plan built
         cdef int layers = len(plan.sizes) - 1, k, s
         if not 1 <= layers <= MOST_LAYERS:
             raise checks.fail(ValueError, "Engine", "sizes", "have layers the engine can hold", f"1 to {MOST_LAYERS}", str(layers))
-        self.plan, self.dtype = plan, parameters[0].dtype
+        self.sizes = <Py_ssize_t *>PyMem_Malloc((layers + 1) * sizeof(Py_ssize_t))
+        self.parameters = <void **>PyMem_Malloc(2 * layers * sizeof(void *))
+        if self.sizes == NULL or self.parameters == NULL:
+            raise MemoryError("fastnn.Engine: no memory for the description of the network")
+        self.plan, self.dtype, self.losses = plan, parameters[0].dtype, []
         self.kept = (parameters, states, averages, plan)
         self.kind = FNN_F32 if self.dtype == float32 else FNN_F64
         self.inputs, self.outputs = plan.sizes[0], plan.sizes[layers]
         for k in range(layers + 1):
-            sizes[k] = plan.sizes[k]
+            self.sizes[k] = plan.sizes[k]
         for k in range(layers):
             thresholds[k] = threshold_of("Engine", plan.keep_prob[k])
         for k in range(2 * layers):
             shape = (plan.sizes[k // 2], plan.sizes[k // 2 + 1]) if k % 2 == 0 else (plan.sizes[k // 2 + 1],)
-            params[k] = address("parameters", parameters[k], self.dtype, shape, True)
+            self.parameters[k] = address("parameters", parameters[k], self.dtype, shape, True)
             if len(states[k]) != plan.slots:
                 raise checks.fail(ValueError, "Engine", "states", "have the slots of the optimizer", str(plan.slots), str(len(states[k])))
             for s in range(plan.slots):
                 state[k * plan.slots + s] = address("states", states[k][s], self.dtype, shape, True)
             if averages:
                 average[k] = address("averages", averages[k], self.dtype, shape, True)
-        built.dtype, built.layers, built.sizes = self.kind, layers, sizes
-        built.activation, built.slope = activations[plan.activation], plan.slope
-        built.thresholds, built.seed = thresholds, plan.seed
-        built.loss, built.margin = losses[plan.loss], plan.margin
-        built.update, built.slots = updates_by_name[plan.update], plan.slots
-        built.clip_value, built.clip_norm, built.max_norm, built.average = plan.clip_value, plan.clip_norm, plan.max_norm, plan.average
-        built.mean = built.inverse_std = NULL
+        self.built.dtype, self.built.layers, self.built.sizes = self.kind, layers, self.sizes
+        self.built.activation, self.built.slope = activations[plan.activation], plan.slope
+        self.built.thresholds, self.built.seed = thresholds, plan.seed
+        self.built.loss, self.built.margin = losses[plan.loss], plan.margin
+        self.built.update, self.built.slots = updates_by_name[plan.update], plan.slots
+        self.built.clip_value, self.built.clip_norm, self.built.max_norm = plan.clip_value, plan.clip_norm, plan.max_norm
+        self.built.average = plan.average
+        self.built.mean = self.built.inverse_std = NULL
         if plan.mean is not None:
-            built.mean = address("mean", plan.mean, self.dtype, (plan.sizes[0],), False)
-            built.inverse_std = address("inverse_std", plan.inverse_std, self.dtype, (plan.sizes[0],), False)
-        built.parameters, built.states, built.averages = params, state, (average if averages else NULL)
-        self.network = fnn_network_new(&built)
+            self.built.mean = address("mean", plan.mean, self.dtype, (plan.sizes[0],), False)
+            self.built.inverse_std = address("inverse_std", plan.inverse_std, self.dtype, (plan.sizes[0],), False)
+        self.built.parameters, self.built.states, self.built.averages = self.parameters, state, (average if averages else NULL)
+        self.network = fnn_network_new(&self.built)
         if self.network == NULL:
             raise MemoryError("fastnn.Engine: no memory for the description of the network")
 
     def __dealloc__(self):
         fnn_network_free(self.network)
+        PyMem_Free(self.sizes)
+        PyMem_Free(self.parameters)
 
     @property
     def nbytes(self):
@@ -236,19 +261,19 @@ cdef class Engine:
         return (self.kind == other.kind and self.inputs == other.inputs and self.outputs == other.outputs
                 and self.plan.loss == other.plan.loss)
 
-    cdef list prepare(self, fnn_updates *updates, Py_ssize_t rows, batch_size, micro_batch, first, count, scalars, bias_scalars, step,
-                      measure):
+    cdef list prepare(self, fnn_updates *updates, Py_ssize_t rows, batch_size, micro_batch, first, count, Py_ssize_t last, scalars,
+                      bias_scalars, step):
+        """Fill in `updates` but for `measure`, `last` being the number of the last batch; returns arrays that must stay alive."""
         scalars, bias_scalars = np.ascontiguousarray(scalars), np.ascontiguousarray(bias_scalars)
         updates.batch, updates.micro, updates.first, updates.count = batch_size, min(micro_batch, batch_size, max(1, rows)), first, count
-        beyond = count > 0 and (updates.first + count - 1) * updates.batch >= rows
-        if updates.batch < 1 or updates.micro < 1 or updates.first < 0 or beyond:
+        if updates.batch < 1 or updates.micro < 1 or updates.first < 0 or (count > 0 and last * updates.batch >= rows):
             expected = f"batches within {rows} rows"
             raise checks.fail(ValueError, "Engine", "updates", "have rows to learn from", expected, f"{first} + {count}")
         updates.scalars = <const double *>address("scalars", scalars, float64, (len(scalars), scalars_of(self.plan.update)), False)
         updates.bias_scalars = <const double *>address("bias_scalars", bias_scalars, float64, scalars.shape, False)
         if len(scalars) < count:
             raise checks.fail(ValueError, "Engine", "scalars", "have a row an update", str(count), str(len(scalars)))
-        updates.scalars_stride, updates.step, updates.measure = scalars.shape[1], step, measure
+        updates.scalars_stride, updates.step = scalars.shape[1], step
         self.reserve(updates.micro, updates.micro < min(updates.batch, rows))
         return [scalars, bias_scalars]
 
@@ -277,7 +302,9 @@ cdef class Engine:
         try:
             self.done, self.failure = 0, False
             kept = self.describe(&rows, x, y, weight, order)
-            kept += self.prepare(&job, rows.count, batch_size, micro_batch, first, updates, scalars, bias_scalars, step, measure)
+            kept += self.prepare(&job, rows.count, batch_size, micro_batch, first, updates, first + updates - 1, scalars, bias_scalars,
+                                 step)
+            job.measure = measure
             while job.count > 0 and end == FNN_TIME:
                 seconds = SLICE
                 if deadline != INFINITY:
@@ -413,59 +440,68 @@ cdef Py_ssize_t scalars_of(str update):
     return scalars_by_name[update]
 
 
-def run_members(engines, rows, jobs, double deadline):
-    """`Engine.run` of many engines as one job, each on one thread: `rows[i]` are the first four arguments of `run` for engine `i`,
-    `jobs[i]` the rest but the deadline. `done` and `failure` of every engine tell what came of it.
+def train_members(engines, jobs, double deadline):
+    """Train many engines through whole epochs as one job, each on one thread.
 
-    Ctrl-C is answered when every engine has completed an update.
+    `jobs[i]` of engine `i` is `(x, y, weight, part, shuffle, seed, stream, an_epoch, batch_size, first, updates, scalars, bias_scalars,
+    step)`: `updates` updates from number `first` of an epoch of `an_epoch` updates on, into the next epochs. An epoch visits the rows
+    `part` (None: all), when `shuffle` in the order of `permutation(len(part), seed=seed, stream=stream)`; the next one has `stream + 1`.
+    Every engine's `done`, `failure`, `losses` (of the epochs it finished) and `begun` (epochs, beyond the first one) tell what came of it,
+    `statistics` those of the latest epoch. Ctrl-C is answered between two updates.
     """
-    cdef Py_ssize_t count = len(engines), i, left
-    cdef double seconds, slice_seconds
+    cdef Py_ssize_t count = len(engines), i, k, left = count
+    cdef double seconds
     cdef Engine engine
-    cdef fnn_member *members = <fnn_member *>PyMem_Malloc(max(1, count) * sizeof(fnn_member))
+    cdef fnn_training *m
+    cdef fnn_training *members = <fnn_training *>PyMem_Calloc(max(1, count), sizeof(fnn_training))
     if members == NULL:
         raise MemoryError("fastnn.fit_many: no memory for the list of members")
-    entered = []
+    entered, kept = [], []
     try:
-        kept = []
         for i in range(count):
-            engine = engines[i]
+            engine, m = engines[i], &members[i]
             engine.enter()
             entered.append(engine)
-            engine.done, engine.failure = 0, False
-            members[i].network, members[i].end, members[i].done = engine.network, FNN_TIME, 0
-            x, y, weight, order = rows[i]
-            batch_size, micro_batch, first, updates, scalars, bias_scalars, step, measure = jobs[i]
-            if i > 0 and x is rows[0][0] and y is rows[0][1] and weight is rows[0][2] and order is not None and engine.agrees(engines[0]):
-                members[i].rows = members[0].rows  # checked once
-                kept.append(engine.put_in_order(&members[i].rows, len(x), order))
+            engine.done, engine.failure, engine.losses, engine.begun = 0, False, [], 0
+            x, y, weight, part, shuffle, m.seed, m.stream, m.an_epoch, batch_size, first, updates, scalars, bias_scalars, step = jobs[i]
+            if i > 0 and x is jobs[0][0] and y is jobs[0][1] and weight is jobs[0][2] and engine.agrees(engines[0]):
+                m.rows = members[0].rows  # checked once
             else:
-                kept.append(engine.describe(&members[i].rows, x, y, weight, order))
-            kept.append(engine.prepare(&members[i].updates, members[i].rows.count, batch_size, micro_batch, first, updates, scalars,
-                                       bias_scalars, step, measure))
-        left = count
-        slice_seconds = max(0.001, 2 * SLICE * fnn_threads() / max(1, count))
+                kept.append(engine.describe(&m.rows, x, y, weight, None))
+            m.end = FNN_TIME
+            m.network, m.shuffled, m.rows.count, m.rows.order = engine.network, shuffle, len(x), NULL
+            if part is not None:
+                kept.append(engine.put_in_order(&m.rows, len(x), part))
+                m.part = m.rows.order
+            if part is not None or shuffle:
+                order = empty(m.rows.count, int64)
+                m.rows.order = m.order = <int64_t *>address("order", order, int64, order.shape, True)
+                kept.append(order)
+            if not 0 <= first < m.an_epoch:
+                raise checks.fail(ValueError, "Engine", "first", "be within the epoch", f"0 .. {m.an_epoch - 1}", str(first))
+            if shuffle and m.rows.count >= 2**32:
+                raise checks.fail(ValueError, "fit_many", "rows", "be fewer", "less than 2**32", str(m.rows.count))
+            kept.append(engine.prepare(&m.updates, m.rows.count, batch_size, batch_size, first, updates, m.an_epoch - 1, scalars,
+                                       bias_scalars, step))
+            losses = empty(1 + (first + updates) // m.an_epoch, float64)
+            m.losses = <double *>address("losses", losses, float64, losses.shape, True)
+            kept.append(losses)
         while left > 0:
-            seconds = slice_seconds
-            if deadline != INFINITY:
-                seconds = min(seconds, deadline - monotonic())
-                if seconds <= 0.0:
-                    break
+            seconds = SLICE if deadline == INFINITY else min(SLICE, deadline - monotonic())
+            if seconds <= 0.0:
+                break
             with nogil:
-                fnn_network_run_members(<int>count, members, seconds)
+                fnn_train_members(<int>count, members, seconds)
             left = 0
             for i in range(count):
-                engine = engines[i]
-                engine.done += members[i].done
-                members[i].updates.count -= members[i].done
-                members[i].updates.first += members[i].done
-                members[i].updates.step += <uint64_t>members[i].done
-                members[i].updates.scalars += members[i].done * members[i].updates.scalars_stride
-                members[i].updates.bias_scalars += members[i].done * members[i].updates.scalars_stride
-                if members[i].end == FNN_NOT_FINITE:
+                engine, m = engines[i], &members[i]
+                engine.done, engine.begun = m.done, m.begun
+                for k in range(len(engine.losses), m.finished):
+                    engine.losses.append(m.losses[k])
+                if m.end == FNN_NOT_FINITE:
                     engine.failure = True
-                    members[i].updates.count = 0
-                left += members[i].updates.count > 0
+                    m.updates.count = 0
+                left += m.updates.count > 0
             PyErr_CheckSignals()
     finally:
         PyMem_Free(members)
@@ -473,21 +509,30 @@ def run_members(engines, rows, jobs, double deadline):
             engine.busy = False
 
 
-def permutations(wanted):
-    """`permutation(n, seed=, stream=)` for every `(n, seed, stream)`, as one job on all threads; a list of int64 arrays."""
-    cdef Py_ssize_t count = len(wanted), i
-    cdef fnn_order *orders = <fnn_order *>PyMem_Malloc(max(1, count) * sizeof(fnn_order))
-    if orders == NULL:
-        raise MemoryError("fastnn.fit_many: no memory for the list of orders")
+def score_members(engines, rows):
+    """The scores `(n, o)` that the network of engine `i` has for `rows[i] (n, i)` without dropout, as one job, each on one thread."""
+    cdef Py_ssize_t count = len(engines), i, left = count
+    cdef Engine engine
+    cdef fnn_scoring *members = <fnn_scoring *>PyMem_Calloc(max(1, count), sizeof(fnn_scoring))
+    if members == NULL:
+        raise MemoryError("fastnn.Trainer.evaluate: no memory for the list of members")
+    kept, scores = [], []
     try:
-        made = [empty(n, int64) for n, _, _ in wanted]
         for i in range(count):
-            orders[i].n, orders[i].seed, orders[i].stream = wanted[i]
-            if not 0 <= orders[i].n < 2**32:
-                raise checks.fail(ValueError, "fit_many", "rows", "be fewer", "less than 2**32", str(orders[i].n))
-            orders[i].order = <int64_t *>address("order", made[i], int64, made[i].shape, True)
-        with nogil:
-            fnn_permutations(<int>count, orders)
-        return made
+            engine = engines[i]
+            kept.append(engine.describe(&members[i].rows, rows[i], None, None, None))
+            scores.append(empty((len(rows[i]), engine.outputs), engine.dtype))
+            members[i].plan = &engine.built
+            members[i].scores = address("scores", scores[i], engine.dtype, scores[i].shape, True)
+        while left > 0:
+            with nogil:
+                fnn_score_members(<int>count, members, SLICE)
+            left = 0
+            for i in range(count):
+                if members[i].failed:
+                    raise out_of_memory("Trainer.evaluate", members[i].failed)
+                left += members[i].done < members[i].rows.count
+            PyErr_CheckSignals()
+        return scores
     finally:
-        PyMem_Free(orders)
+        PyMem_Free(members)

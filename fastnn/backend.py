@@ -1,7 +1,7 @@
 """Chooses, once, which kernels the network runs on: the compiled `ops`, or their NumPy twin when `FASTNN_BACKEND=numpy` asks for it.
 
-`engine` is the compiled training engine; `run_members` runs many of them, and `permutations` shuffles for them, as one job. All are None
-where training is left to the engine of `fastnn.loop`, which calls `kernels`.
+`engine` is the compiled training engine; `train_members` trains many of them, and `score_members` has their scores, as one job. All are
+None where training is left to the engine of `fastnn.loop`, which calls `kernels`.
 
 There is no silent fallback: without the compiled module the import of `ops` fails with a sentence that says what to do.
 """
@@ -25,7 +25,7 @@ def _choose() -> tuple[str, ModuleType, Any, Any, Any]:
         return name, reference, None, None, None
     from . import ops
 
-    return name, ops, ops._core.Engine, ops._core.run_members, ops._core.permutations
+    return name, ops, ops._core.Engine, ops._core.train_members, ops._core.score_members
 
 
-name, kernels, engine, run_members, permutations = _choose()
+name, kernels, engine, train_members, score_members = _choose()

@@ -72,12 +72,15 @@ def make(init: str | Initializer, rng: np.random.Generator, shape: tuple[int, in
     if not callable(function):
         raise checks.fail(TypeError, "MLP", "init", "be a name or a callable", "a name or f(rng, shape)", type(init).__name__)
     drawn = np.asarray(function(rng, shape))
-    got = f"{checks.shape_text(drawn.shape)} {drawn.dtype}"
-    expected = f"shape {checks.shape_text(shape)} finite numbers"
     if drawn.shape != shape or drawn.dtype.kind not in "fiu":
-        raise checks.fail(ValueError, "MLP", "init", "return weights of the shape it is given", expected, got)
+        raise _refused("return weights of the shape it is given", drawn, shape)
     with np.errstate(over="ignore"):
         weights = np.array(drawn, dtype, order="C")
     if not np.isfinite(weights).all():
-        raise checks.fail(ValueError, "MLP", "init", "return finite weights", expected, f"{got} with values that are not")
+        raise _refused("return finite weights", drawn, shape, " with values that are not")
     return weights
+
+
+def _refused(rule: str, drawn: np.ndarray, shape: tuple[int, int], more: str = "") -> Exception:
+    got = f"{checks.shape_text(drawn.shape)} {drawn.dtype}{more}"
+    return checks.fail(ValueError, "MLP", "init", rule, f"shape {checks.shape_text(shape)} finite numbers", got)

@@ -50,118 +50,166 @@ def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | l
     trainers = _trainers(function, networks, loss, optimizer, schedule)
     data = trainers[0]._samples(function, x, y, sample_weight, class_weight)
     own_rows, sizes = _rows(function, rows, data, trainers), _each(function, "batch_size", batch_size, len(trainers))
-    members = [_Member(function, trainer, data, own, size, shuffle, epochs) for trainer, own, size in zip(trainers, own_rows, sizes)]
-    if validation_data is not None:
-        validation_data = trainers[0]._validation(function, validation_data)
-        warn_of_leaks(function, "validation_data", validation_data[0], [trainer.net.preprocessing for trainer in trainers])
+    members = [Member(function, trainer, data, own, size, shuffle, epochs) for trainer, own, size in zip(trainers, own_rows, sizes)]
+    for trainer in trainers:
+        trainer.history = History()
+    judges = None if validation_data is None else trainers[0]._validation(function, validation_data)
+    if judges is not None:
+        warn_of_leaks(function, "validation_data", judges.x, [trainer.net.preprocessing for trainer in trainers])
     display: Callable[..., Any] | None = Progress(epochs) if progress else None
     try:
         for _ in range(epochs):
-            active = [member for member in members if member.history.stopped is None]
-            _epoch(active, deadline)
-            concluded = [member for member in active if member.conclude(validation_data)]
-            if display is not None and active and len(active[0].history):
-                display(active[0].trainer, active[0].history[-1])
+            active = [member for member in members if member.stopped is None]
+            train(active, 1, deadline)
+            concluded = [member for member in active if member.complete]
+            for member in active:
+                member.trainer.history.stopped = member.stopped
+            conclude(function, concluded, [judges] * len(concluded))
+            if display is not None and active and len(active[0].trainer.history):
+                display(active[0].trainer, active[0].trainer.history[-1])
             if concluded and True in [callback(trainers) is True for callback in callbacks]:
                 for member in members:
-                    member.history.stopped = member.history.stopped or "callback"
+                    member.stopped = member.stopped or "callback"
                 break
     finally:
         if isinstance(display, Progress):
             display.finish()
     for member in members:
-        member.history.stopped = member.history.stopped or "epochs"
-    return [member.history for member in members]
+        member.trainer.history.stopped = member.stopped or "epochs"
+    return [trainer.history for trainer in trainers]
 
 
-class _Member:
-    """One network in training: its rows, and how far its epoch has come."""
+class Member:
+    """A trainer at work on `rows` of `data` (None: all), whose epochs are cut into batches of `batch_size`.
+
+    `epochs` is how many are foreseen. `losses` has the mean loss of every epoch that was finished by `train`; `stopped` is why no more will
+    be, or None.
+    """
 
     def __init__(self, function: str, trainer: Trainer, data: Samples, rows: np.ndarray | None, batch_size: int, shuffle: bool,
                  epochs: int) -> None:
+        if trainer.schedule.monitor not in (None, "loss", "val_loss"):
+            raise checks.fail(ValueError, function, "schedule", "monitor a loss", "'loss' or 'val_loss'", repr(trainer.schedule.monitor))
         self.trainer, self.data, self.rows = trainer, data, rows
         n = len(data.x) if rows is None else len(rows)
         batch = min(checks.integer(function, "batch_size", batch_size, 1, 2**53), n)
         self.cut = Cut(n, batch, bool(shuffle))
-        self.left = epochs * self.updates  # of the epochs to begin
+        self.updates = -(-n // batch)  # of an epoch
+        self.foreseen = min(CHUNK, epochs * self.updates)
+        self.losses: list[float] = []
+        self.stopped: str | None = None
         unfitted = trainer.preprocessing is not None and not trainer.preprocessing.fitted
         trainer._ready(function, data.x if rows is None or not unfitted else data.x[rows])
-        trainer.history = self.history = History()
 
-    @property
-    def updates(self) -> int:
-        """Updates of an epoch."""
-        return -(-self.cut.rows // self.cut.batch)
-
-    @property
-    def permutation(self) -> tuple[int, int, int]:
-        """Size, seed and stream of the order of a shuffled epoch."""
-        return self.cut.rows, self.trainer.seed, layers.ORDER_STREAM + self.trainer.epochs
-
-    def begin(self, order: np.ndarray | None) -> None:
-        """Set out on an epoch, or go on with one that was not finished; `order` is None where rows are not shuffled."""
+    def begin(self, epochs: int) -> None:
+        """Set out on so many epochs, the first of which may be one that was not finished."""
         trainer = self.trainer
         self.began = time.perf_counter()
-        if trainer._cut != self.cut:
-            trainer._cut = None
-            trainer._engine.reset()
-            trainer._first_step, trainer._cut = trainer.steps, self.cut
-        self.order = order if self.rows is None else self.rows if order is None else self.rows[order]
-
-    def job(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """The arguments of the engine's next run: the rows, and the rest but the deadline."""
-        trainer, cut = self.trainer, self.cut
-        trainer._steps += trainer._engine.done
-        trainer._engine.done = 0
-        first = trainer._steps - trainer._first_step
-        self.wanted = min(CHUNK, self.updates - first)
-        self.left -= 0 if first else self.updates
-        weights, biases = trainer._scalars(self.wanted, 0 if trainer.schedule.by_epoch else min(CHUNK, self.updates - first + self.left))
-        return ((self.data.x, self.data.y, self.data.weight, self.order),
-                (cut.batch, cut.batch, first, self.wanted, weights, biases, trainer._steps, first + self.wanted == self.updates))
-
-    def settle(self) -> None:
-        """Take note of how the run ended."""
-        engine = self.trainer._engine
-        if engine.failure:
-            self.history.stopped = "diverged"
-        elif engine.done < self.wanted:
-            self.history.stopped = "time_limit"
+        self.goal = (trainer._first_step if trainer._cut == self.cut else trainer.steps) + epochs * self.updates
 
     @property
-    def unfinished(self) -> bool:
-        """Whether the epoch has more updates to make."""
-        return self.history.stopped is None and not self.trainer._complete(self.cut)
+    def at_work(self) -> bool:
+        """Whether there is more to do of what was begun."""
+        return self.stopped is None and self.trainer.steps < self.goal
 
-    def conclude(self, validation: tuple[Any, Any] | None) -> bool:
-        """Record the epoch, if it is complete."""
-        trainer = self.trainer
-        if not trainer._complete(self.cut):
-            return False
-        record = trainer._record(self.began, {} if validation is None else trainer.evaluate(*validation))
-        trainer.end_epoch()
-        self.history.records.append(record)
-        trainer.observe(record)
-        return True
+    def job(self) -> tuple[Any, ...]:
+        """What `backend.train_members` wants to know."""
+        trainer, cut = self.trainer, self.cut
+        if trainer._cut == cut and trainer._complete(cut):
+            trainer.end_epoch()
+        trainer._steps += trainer._engine.done
+        trainer._engine.done = 0
+        if trainer._cut != cut:
+            trainer._cut = None
+            trainer._engine.reset()
+            trainer._first_step, trainer._cut = trainer._steps, cut
+        first, by_epoch = trainer._steps - trainer._first_step, trainer.schedule.by_epoch
+        self.wanted = min(CHUNK, self.goal - trainer._steps)
+        if by_epoch or not self.compiled:
+            self.wanted = min(self.wanted, self.updates - first)
+        weights, biases = trainer._scalars(self.wanted, 0 if by_epoch else self.foreseen)
+        return (self.data.x, self.data.y, self.data.weight, self.rows, cut.shuffle, trainer.seed, layers.ORDER_STREAM + trainer.epochs,
+                self.updates, cut.batch, first, self.wanted, weights, biases, trainer._steps)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the job is one for `backend.train_members`."""
+        return backend.engine is not None and type(self.trainer._engine) is backend.engine
+
+    def run(self, deadline: float) -> None:
+        """Do the job alone."""
+        x, y, weight, rows, shuffle, _, _, updates, batch, first, wanted, weights, biases, step = self.job()
+        engine = self.trainer._engine
+        order = self.trainer.order(self.cut.rows) if shuffle else None
+        order = order if rows is None else rows if order is None else rows[order]
+        engine.run(x, y, weight, order, batch, batch, first, wanted, weights, biases, step, first + wanted == updates, deadline)
+        self.losses += [engine.statistics.loss] if self.complete else []
+        self.see()
+
+    def settle(self) -> None:
+        """Take what `backend.train_members` left with the engine: the losses, and how many epochs were begun beyond the first."""
+        trainer, engine = self.trainer, self.trainer._engine
+        self.losses += engine.losses
+        trainer.epochs += engine.begun
+        trainer._first_step += engine.begun * self.updates
+        engine.losses, engine.begun = [], 0
+        self.see()
+
+    def see(self) -> None:
+        """Take note of why the job ended early, if it did."""
+        engine = self.trainer._engine
+        if engine.failure:
+            self.stopped = "diverged"
+        elif engine.done < self.wanted:
+            self.stopped = "time_limit"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the epoch under way has only to be ended."""
+        return self.trainer._cut == self.cut and self.trainer._complete(self.cut)
 
 
-def _epoch(members: list[_Member], deadline: float) -> None:
-    shuffled = [member for member in members if member.cut.shuffle]
-    if backend.permutations is not None:
-        orders = backend.permutations([member.permutation for member in shuffled])
-    else:
-        orders = [member.trainer.order(member.cut.rows) for member in shuffled]
-    for member, order in zip(members, orders or [None] * len(members)):
-        member.begin(order)
-    while at_work := [member for member in members if member.unfinished]:
-        engines, jobs = [member.trainer._engine for member in at_work], [member.job() for member in at_work]
-        if backend.engine is not None and all(type(engine) is backend.engine for engine in engines):
-            backend.run_members(engines, [rows for rows, _ in jobs], [rest for _, rest in jobs], deadline)
-        else:
-            for engine, (rows, rest) in zip(engines, jobs):
-                engine.run(*rows, *rest, deadline)
+def train(members: Sequence[Member], epochs: int, deadline: float = math.inf) -> None:
+    """Train all members that did not stop for `epochs` epochs as one job. The last epoch is left to be ended by `Trainer.end_epoch`.
+
+    After KeyboardInterrupt every member has completed the update under way.
+    """
+    for member in members:
+        member.begin(epochs)
+    while at_work := [member for member in members if member.at_work]:
+        compiled = [member for member in at_work if member.compiled]
+        if compiled and backend.train_members is not None:
+            engines = [member.trainer._engine for member in compiled]
+            try:
+                backend.train_members(engines, [member.job() for member in compiled], deadline)
+            finally:
+                for member in compiled:
+                    member.settle()
         for member in at_work:
-            member.settle()
+            if not member.compiled:
+                member.run(deadline)
+
+
+def conclude(function: str, members: Sequence[Member], judges: Sequence[Samples | None]) -> None:
+    """End the epoch of every member, record it, with how it does on the rows that judge, and tell its schedule."""
+    judged = [(member.trainer, rows) for member, rows in zip(members, judges) if rows is not None]
+    found = iter(evaluated(function, [trainer for trainer, _ in judged], [rows for _, rows in judged]))
+    for member, rows in zip(members, judges):
+        trainer = member.trainer
+        record = trainer._record(member.began, {} if rows is None else next(found))
+        trainer.end_epoch()
+        trainer.history.records.append(record)
+        trainer.observe(record)
+
+
+def evaluated(function: str, trainers: Sequence[Trainer], data: Sequence[Samples]) -> list[dict[str, float]]:
+    """`trainer.evaluate(*rows)` of every trainer and its checked rows, with the scores worked out as one job."""
+    engines = [trainer._ready(function, None) for trainer in trainers]
+    if backend.score_members is not None and all(type(engine) is backend.engine for engine in engines):
+        scores = backend.score_members(engines, [rows.x for rows in data])
+    else:
+        scores = [trainer.net.forward(rows.x) for trainer, rows in zip(trainers, data)]
+    return [trainer._judged(rows, own) for trainer, rows, own in zip(trainers, data, scores)]
 
 
 def _trainers(function: str, networks: Any, loss: Any, optimizer: Any, schedule: Any) -> list[Trainer]:
@@ -181,9 +229,6 @@ def _trainers(function: str, networks: Any, loss: Any, optimizer: Any, schedule:
     if len(ends) > 1:
         raise checks.fail(ValueError, function, "networks", "have the same inputs, outputs, dtype and loss", "one kind",
                           "; ".join(f"{i} -> {o} {dtype}, {own}" for i, o, dtype, own in sorted(ends)))
-    monitors = {trainer.schedule.monitor for trainer in trainers} - {None, "loss", "val_loss"}
-    if monitors:
-        raise checks.fail(ValueError, function, "schedule", "monitor a loss", "'loss' or 'val_loss'", repr(sorted(map(str, monitors))))
     return trainers
 
 

@@ -12,6 +12,7 @@ it.
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -189,13 +190,20 @@ class Adam(Optimizer):
         eps: Any = self.eps
         corrected = rates
         if self.bias_correction:
-            # Python's power is the C library's, like the kernel's; NumPy's may round differently.
-            steps = range(first_step + 1, first_step + len(rates) + 1)
-            root = np.sqrt(1.0 - np.array([self.beta2**step for step in steps]))
-            corrected = rates * root / (1.0 - np.array([self.beta1**step for step in steps]))
+            root = np.sqrt(1.0 - _powers(self.beta2, first_step, len(rates)))
+            corrected = rates * root / (1.0 - _powers(self.beta1, first_step, len(rates)))
             eps = eps * root
         decay, shrink = (0.0, 1.0 - rates * weight_decay) if self.decoupled else (weight_decay, 1.0)
         return decay, l1, corrected, eps, self.beta1, 1.0 - self.beta1, self.beta2, 1.0 - self.beta2, shrink
+
+
+@lru_cache(maxsize=32)
+def _powers(base: float, first_step: int, count: int) -> np.ndarray:
+    """`base ** step` of the `count` steps after `first_step`; the same ones for most networks that are trained together."""
+    # Python's power is the C library's, like the kernel's; NumPy's may round differently.
+    powers = np.array([base**step for step in range(first_step + 1, first_step + count + 1)])
+    powers.flags.writeable = False
+    return powers
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in (SGD, Momentum, AdaGrad, RMSProp, Adam)}

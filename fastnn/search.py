@@ -99,7 +99,7 @@ class _Search:
         job are; a search that was killed and is run again goes on after the last one. Whether `build` is still the same function is
         not known to it. The networks of the best `keep_networks` trials are kept in memory for `result.networks`.
 
-        `backend="threads"` trains trials together by `fit_many`, on all cores and one copy of the data. `backend="joblib"` (extra
+        `backend="threads"` trains trials together as one job, on all cores and one copy of the data. `backend="joblib"` (extra
         `parallel`) makes a task of every trial for `n_jobs` processes, or for the Dask or Ray cluster of the `joblib.parallel_config`
         around the call; `build` has to be known there. The scores are the same bits. `progress` shows one line on stderr.
 
@@ -176,7 +176,7 @@ class _Search:
         if folds:
             watched = made(field.function, field.build, plans[0]).schedule.monitor == "val_loss"
             split = field.splits[0] if watched else Split(None, field.x[:0], field.y[:0])
-            field = replace(field, splits=(split,), scalers={}, leaks=set())
+            field = replace(field, splits=(split,), scalers={}, leaks=set(), checked={})
         return [run.nets[0] for run in field.train(plans, [None] * len(plans))]
 
 
@@ -302,7 +302,7 @@ class _Job:
                 result.kept.pop(index, None)  # its net is trained on
             runs = self.field.train(plans, [self.runs.pop(index, None) for index in before])
             self.runs.update(zip((each.index for each in proposals), runs))
-            found = [(self.field.judge(run), run.nets) for run in runs]
+            found = [(outcome, run.nets) for outcome, run in zip(self.field.judge(runs), runs)]
         seconds = (time.perf_counter() - began) / len(proposals)
         result.kept.update((each.index, nets[0]) for each, (outcome, nets) in zip(proposals, found) if outcome.reason is None)
         return [_trial(result.stages - 1, proposal, plan, outcome, seconds)

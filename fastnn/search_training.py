@@ -1,4 +1,4 @@
-"""How the trials of a search are trained: many together by `fit_many`, or one a task of joblib.
+"""How the trials of a search are trained: many together as one job, or one a task of joblib.
 
 A trial is a configuration with one trainer a split of the rows: one for a validation set, `k` for `k` folds. Everything is a function of
 the seeds, so that a trial has the same bits whatever is trained together with it, in whatever process, and however often it stops.
@@ -10,16 +10,17 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import arrays, checks, losses
-from .many import fit_many
+from .many import Member, conclude, evaluated, train
 from .model import MLP
 from .preprocessing import Scaler, warn_of_leaks
 from .space import Parameters
-from .trainer import Trainer
+from .trainer import Samples, Trainer
 
 OFFERED = ("epochs", "seed")  # what `build` gets beside the parameters where it has an argument of that name
 _SILENT_ROWS = 4096  # of which the loss of a net that says nothing is taken
@@ -81,6 +82,7 @@ class Field:
     scalers: dict[tuple[str, int, float], Scaler] = field(default_factory=dict)
     leaks: set[int] = field(default_factory=set)
     silent: dict[str, float] = field(default_factory=dict)
+    checked: dict[tuple[Any, ...], Samples] = field(default_factory=dict)
 
     def start(self, plan: Plan) -> Run:
         """The trainers of a configuration, not trained yet."""
@@ -98,10 +100,15 @@ class Field:
             self._advance([run for run in ready if run.plan.phases[-1] == epochs], epochs)
         return ready
 
-    def judge(self, run: Run) -> Outcome:
-        """Score and loss on the rows that judge."""
+    def judge(self, runs: Sequence[Run]) -> list[Outcome]:
+        """Score and loss of every run on the rows that judge."""
+        sound = [run for run in runs if run.reason is None]
+        judged = [(trainer, self._checked(trainer, number)) for run in sound for number, trainer in enumerate(run.trainers)]
+        found = iter(evaluated(self.function, [trainer for trainer, _ in judged], [rows for _, rows in judged]))
+        return [self._outcome(run, [] if run.reason is not None else list(islice(found, len(self.splits)))) for run in runs]
+
+    def _outcome(self, run: Run, found: list[dict[str, float]]) -> Outcome:
         if run.reason is None:
-            found = [trainer.evaluate(split.x, split.y) for trainer, split in zip(run.trainers, self.splits)]
             name = self.monitored(run.trainers[0])
             scores, values = [each[name] for each in found], [each["loss"] for each in found]
             grown = [loss for number, loss in enumerate(values) if run.epochs == 1 and loss > self._limit(run, number) > 0]
@@ -160,46 +167,66 @@ class Field:
     def _advance(self, runs: Sequence[Run], epochs: float) -> None:
         """Train together, with a look at the losses after 1, 2, 4, 8... epochs, so that who explodes is dropped early."""
         whole, done = max(1, int(epochs)), 0
+        members = {id(run): self._members(run, epochs, whole) for run in runs if run.reason is None}
         while done < whole and (at_work := [run for run in runs if run.reason is None]):
             step = min(max(1, done), whole - done)
-            members = [(run, number) for run in at_work for number in range(len(self.splits))]
-            groups: dict[Any, list[tuple[Run, int]]] = {}
-            for run, number in members:
-                groups.setdefault(self._kind(run.trainers[number], number), []).append((run, number))
-            for group in groups.values():
-                self._together(group, epochs, step)
+            self._together([each for run in at_work for each in enumerate(members[id(run)])], step)
             for run in at_work:
+                for number, member in enumerate(members[id(run)]):
+                    if run.reason is None:
+                        self._watch(run, number, member.losses[done:], member.stopped)
                 run.epochs += step
             done += step
 
-    def _kind(self, trainer: Trainer, number: int) -> tuple[Any, ...]:
-        """What `fit_many` wants to be the same."""
-        watched = number if trainer.schedule.monitor == "val_loss" else None
-        return trainer.net.sizes[0], trainer.net.sizes[-1], trainer.net.dtype.name, repr(trainer.loss), watched
+    def _members(self, run: Run, epochs: float, whole: int) -> list[Member]:
+        size = run.plan.parameters.get("batch_size", self.batch_size)
+        return [Member(self.function, trainer, self._checked(trainer, None), self.part(number, epochs), size, True, whole)
+                for number, trainer in enumerate(run.trainers)]
 
-    def _together(self, group: list[tuple[Run, int]], epochs: float, step: int) -> None:
-        trainers = [run.trainers[number] for run, number in group]
-        rows = [self.part(number, epochs) for _, number in group]
-        every = None if all(own is None for own in rows) else [np.arange(len(self.x)) if own is None else own for own in rows]
-        split = self.splits[group[0][1]]
-        histories = fit_many(trainers, self.x, self.y, rows=every, epochs=step,
-                             batch_size=[run.plan.parameters.get("batch_size", self.batch_size) for run, _ in group],
-                             validation_data=(split.x, split.y) if trainers[0].schedule.monitor == "val_loss" else None)
-        for (run, number), history in zip(group, histories):
-            if run.reason is None:
-                self._watch(run, number, history)
+    def _together(self, members: list[tuple[int, Member]], epochs: int) -> None:
+        """One job for the members of all splits; those whose schedule watches a loss come back after every epoch."""
+        free = [member for _, member in members if member.trainer.schedule.monitor is None]
+        if free:
+            train(free, epochs)
+        for member in free:
+            if member.complete:
+                member.trainer.end_epoch()
+        watching = [each for each in members if each[1].trainer.schedule.monitor is not None]
+        for _ in range(epochs):
+            going = [each for each in watching if each[1].stopped is None]
+            if not going:
+                break
+            train([member for _, member in going], 1)
+            ended = [each for each in going if each[1].complete]
+            judges = [self._checked(member.trainer, number) if member.trainer.schedule.monitor == "val_loss" else None
+                      for number, member in ended]  # fmt: skip
+            conclude(self.function, [member for _, member in ended], judges)
+
+    def _checked(self, trainer: Trainer, number: int | None) -> Samples:
+        """The rows that a split is judged by, or all rows to learn from, as the trainer wants them; checked once for all trainers alike."""
+        function, x, y = self.function, self.x, self.y
+        if number is not None:
+            function, x, y = f"{function} (validation_data)", self.splits[number].x, self.splits[number].y
+        net = trainer.net
+        kind = number, net.sizes[0], net.sizes[-1], net.dtype.name, repr(trainer.loss)
+        if kind in self.checked:
+            return self.checked[kind]
+        samples = trainer._samples(function, x, y, None)
+        if losses.kernel(trainer.loss) is not None:  # what else a user's own loss makes of targets is not known
+            self.checked[kind] = samples
+        return samples
 
     def _limit(self, run: Run, number: int) -> float:
         """The loss above which a split's net has exploded."""
         return self.explosion * max(run.first[number], self._silent(run.trainers[number]))
 
-    def _watch(self, run: Run, number: int, history: Any) -> None:
-        if history.stopped == "diverged":
-            run.reason = f"its loss or a gradient was not finite in epoch {run.epochs + len(history) + 1}"
+    def _watch(self, run: Run, number: int, losses: list[float], stopped: str | None) -> None:
+        if stopped == "diverged":
+            run.reason = f"its loss or a gradient was not finite in epoch {run.epochs + len(losses) + 1}"
             return
-        run.first.setdefault(number, history["loss"][0])
+        run.first.setdefault(number, losses[0])
         limit = self._limit(run, number)
-        for k, loss in enumerate(history["loss"]):
+        for k, loss in enumerate(losses):
             if loss > limit > 0:
                 run.reason = f"its loss was {loss:.4g} in epoch {run.epochs + k + 1}, after {run.first[number]:.4g} in the first"
                 return
@@ -249,7 +276,7 @@ def takes(build: Callable[..., Any], name: str) -> bool:
 def alone(shared: Field, plan: Plan) -> tuple[Outcome, list[MLP]]:
     """A whole trial, for a process of its own: the outcome, and the networks."""
     (run,) = shared.train([plan], [None])
-    return shared.judge(run), run.nets
+    return shared.judge([run])[0], run.nets
 
 
 def splits(function: str, x: np.ndarray, y: np.ndarray, validation_data: Any, folds: int | None, seed: int) -> tuple[Split, ...]:

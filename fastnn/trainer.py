@@ -224,12 +224,7 @@ class Trainer:
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """`{"loss": mean loss, metric_name: metric}` without dropout; the loss is weighted, the metric (where the loss has one) is not."""
         data = self._samples("Trainer.evaluate", x, y, sample_weight)
-        scores = self.net.forward(data.x)
-        result = {"loss": losses.value_and_gradient(self.loss, scores, data.y, data.weight, "Trainer.evaluate")[0]}
-        metric = losses.metric(self.loss)
-        if metric is not None:
-            result[metric.name] = self.loss.metric(scores, data.y)
-        return result
+        return self._judged(data, self.net.forward(data.x))
 
     def fit(self, x: Any, y: Any, *, epochs: int = 20, batch_size: int = 128, validation_data: tuple[Any, Any] | None = None,
             early_stopping: EarlyStopping | None = None, callbacks: Sequence[Callable[..., Any] | Every] = (), progress: bool = False,
@@ -263,12 +258,11 @@ class Trainer:
         for callback in callbacks:
             if not callable(callback) and not isinstance(callback, Every):
                 raise checks.fail(TypeError, function, "callbacks", "be callables", "callback(trainer, record), or Every", repr(callback))
-        if validation_data is not None:
-            validation_data = self._validation(function, validation_data)
-        self._check_monitors(function, validation_data is not None, early_stopping)
+        judges = None if validation_data is None else self._validation(function, validation_data)
+        self._check_monitors(function, judges is not None, early_stopping)
         data, cut, micro = self._plan_epoch(function, x, y, batch_size, sample_weight, shuffle, class_weight, accumulate)
-        if validation_data is not None:
-            warn_of_leaks(function, "validation_data", validation_data[0], [self.net.preprocessing])
+        if judges is not None:
+            warn_of_leaks(function, "validation_data", judges.x, [self.net.preprocessing])
         every = [callback for callback in callbacks if isinstance(callback, Every)]
         watch = None if early_stopping is None else early_stopping.start()
         display = Progress(epochs) if progress else None
@@ -282,7 +276,7 @@ class Trainer:
                 stopped = self._updates(data, cut, micro, every, deadline, began)
                 if stopped is not None and not self._complete(cut):
                     break
-                validated = {} if validation_data is None else self.evaluate(*validation_data)
+                validated = {} if judges is None else self._judged(judges, self.net.forward(judges.x))
                 record = self._record(began, validated)
                 with Held():
                     self.end_epoch()
@@ -472,12 +466,20 @@ class Trainer:
             y = np.ascontiguousarray(y)
         return Samples(np.ascontiguousarray(x), y, None if weight is None else np.ascontiguousarray(weight))
 
-    def _validation(self, function: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _judged(self, data: Samples, scores: np.ndarray) -> dict[str, float]:
+        """What `evaluate` returns, from the scores."""
+        result = {"loss": losses.value_and_gradient(self.loss, scores, data.y, data.weight, "Trainer.evaluate")[0]}
+        metric = losses.metric(self.loss)
+        if metric is not None:
+            result[metric.name] = self.loss.metric(scores, data.y)
+        return result
+
+    def _validation(self, function: str, data: Any) -> Samples:
         """Checked and converted validation data."""
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise checks.fail(TypeError, function, "validation_data", "be a pair", "(x, y) or None", type(data).__name__)
         x, y, _ = self._samples(f"{function} (validation_data)", data[0], data[1], None)
-        return arrays.inputs(function, x, None, self.net.dtype), y
+        return Samples(arrays.inputs(function, x, None, self.net.dtype), y, None)
 
     def _check_monitors(self, function: str, validated: bool, early_stopping: EarlyStopping | None) -> None:
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import EMA, MLP, Adam, Momentum, ReduceOnPlateau, Standardizer, StepDecay, Trainer, Warmup, fit_many
+from fastnn import EMA, MLP, Adam, Momentum, ReduceOnPlateau, Standardizer, StepDecay, Trainer, Warmup, fit_many, many
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(211, 7)).astype(np.float32)
@@ -66,6 +66,72 @@ def test_prepared_trainers_go_on():
     assert bits(alone) == bits(together)
     assert [trainer.steps for trainer in together] == [15, 15, 15]
     assert all(a.averaged().parameters()[0].tobytes() == b.averaged().parameters()[0].tobytes() for a, b in zip(alone, together))
+
+
+@pytest.mark.parametrize("rows", [None, ROWS], ids=["all rows", "own rows"])
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("chunk", [many.CHUNK, 5])
+def test_many_epochs_in_one_job_are_those_of_one_after_another(rows, shuffle, chunk, monkeypatch):
+    def trainers():
+        return [Trainer(net, optimizer=Adam(0.01), schedule=schedule, average=EMA(0.9))
+                for net, schedule in zip(nets(), (None, StepDecay(every=2), None, Warmup(9), None))]  # fmt: skip
+
+    alone, together, sizes = trainers(), trainers(), [16, 999, 7, 16, 50]
+    losses = [trainer.fit(X if rows is None else X[rows[k]], Y if rows is None else Y[rows[k]], epochs=5, batch_size=sizes[k],
+                          shuffle=shuffle)["loss"] for k, trainer in enumerate(alone)]  # fmt: skip
+    monkeypatch.setattr(many, "CHUNK", chunk)
+    data = together[0]._samples("f", X, Y, None)
+    members = [many.Member("f", trainer, data, None if rows is None else rows[k], sizes[k], shuffle, 5)
+               for k, trainer in enumerate(together)]  # fmt: skip
+    for epochs in (1, 4):
+        many.train(members, epochs)
+        assert all(member.complete for member in members)
+        for trainer in together:
+            trainer.end_epoch()
+    assert [member.losses for member in members] == losses
+    assert bits(together) == bits(alone)
+    assert [(trainer.steps, trainer.epochs) for trainer in together] == [(trainer.steps, trainer.epochs) for trainer in alone]
+    assert [trainer._engine.statistics for trainer in together] == [trainer._engine.statistics for trainer in alone]
+
+
+def test_a_job_that_was_interrupted_within_its_epochs_goes_on():
+    trainers, whole = [Trainer(net) for net in nets(3)], [Trainer(net) for net in nets(3)]
+    data = trainers[0]._samples("f", X, Y, None)
+    timer = threading.Timer(0.15, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        many.train([many.Member("f", trainer, data, None, 20, True, 10**6) for trainer in trainers], 10**6)
+    for trainer, other in zip(trainers, whole):
+        assert 0 <= trainer.steps - 11 * trainer.epochs <= 11
+        assert trainer.epochs > 0
+        other.fit(X, Y, epochs=trainer.epochs + 1, batch_size=20)
+        trainer.fit(X, Y, epochs=1, batch_size=20)
+    assert bits(trainers) == bits(whole)
+
+
+KINDS = [("relu", np.float32, "float32"), ("tanh", np.float64, "float32"), ("leaky_relu", np.uint8, "float32"),
+         ("sigmoid", np.float32, "float64"), ("linear", np.uint8, "float64")]  # fmt: skip
+
+
+@pytest.mark.parametrize("scaler", [None, Standardizer()], ids=["raw", "standardised"])
+@pytest.mark.parametrize(("activation", "elements", "dtype"), KINDS, ids=[kind[0] for kind in KINDS])
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "hinge"])
+def test_members_are_judged_as_they_would_be_alone(activation, elements, dtype, scaler, loss):
+    x = np.abs(40 * np.tile(X, (3, 1))).astype(elements)
+    y = np.tile(Y, 3)
+    shapes = [(7, 4), (7, 33, 4), (7, 20, 50, 4), (7, 5, 6, 9, 4)]
+    networks = [MLP(sizes, activation=activation, dtype=dtype, keep_prob=(0.9,) + (0.5,) * (len(sizes) - 2)) for sizes in shapes]
+    trainers = [Trainer(net, loss, preprocessing=scaler) for net in networks]
+    for trainer in trainers:
+        trainer.epoch(x, y)
+    data = [trainer._samples("f", x[:count], y[:count], None) for trainer, count in zip(trainers, (633, 1, 256, 300))]
+    assert many.evaluated("f", trainers, data) == [trainer.evaluate(rows.x, rows.y) for trainer, rows in zip(trainers, data)]
+
+
+def test_scores_of_many_slices_are_those_of_one():
+    trainers = [Trainer(MLP((7, 2000, 2000, 4), seed=seed)) for seed in range(3)]
+    data = [trainer._samples("f", np.tile(X, (20, 1)), np.tile(Y, 20), None) for trainer in trainers]
+    assert many.evaluated("f", trainers, data) == [trainer.evaluate(rows.x, rows.y) for trainer, rows in zip(trainers, data)]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])

@@ -31,7 +31,7 @@ from fastnn import (
     Standardizer,
     Trainer,
     Uniform,
-    fit_many,
+    many,
     search_training,
 )
 
@@ -121,9 +121,9 @@ def test_less_than_an_epoch_visits_a_part_of_the_rows():
     steps = []
 
     class Seen(Trainer):
-        def evaluate(self, *arguments):
+        def _judged(self, *arguments):
             steps.append((self.steps, self.epochs))
-            return super().evaluate(*arguments)
+            return super()._judged(*arguments)
 
     result = run(RandomSearch(lambda learning_rate: Seen(MLP((6, 3)), optimizer=Adam(learning_rate)), {"learning_rate": LogUniform(1e-3,
     1e-1)},
@@ -535,7 +535,7 @@ def test_bad_settings_get_a_sentence(make, kind, sentence):
     ({"y": Y[:180] + 9, "folds": 2}, ValueError, "'y' must lie"),
 ])  # fmt: skip
 def test_bad_rows_get_a_sentence_before_anything_is_trained(options, kind, sentence, monkeypatch):
-    monkeypatch.setattr(search_training, "fit_many", None)
+    monkeypatch.setattr(search_training, "train", None)
     arguments = {"x": TRAIN[0], "y": TRAIN[1], **options}
     with pytest.raises(kind, match=sentence):
         RandomSearch(build, SPACE, [Stage(1)]).run(**arguments)
@@ -571,10 +571,10 @@ def test_without_joblib_the_extra_is_named(monkeypatch):
 def test_trials_are_trained_together(monkeypatch):
     groups = []
 
-    def counting(networks, *arguments, **options):
-        groups.append((len(networks), options["epochs"]))
-        return fit_many(networks, *arguments, **options)
+    def counting(members, epochs):
+        groups.append((len(members), epochs))
+        many.train(members, epochs)
 
-    monkeypatch.setattr(search_training, "fit_many", counting)
+    monkeypatch.setattr(search_training, "train", counting)
     run(RandomSearch(build, SPACE, [Stage(5, epochs=6)]), folds=3, together=4)
     assert groups == [(12, 1), (12, 1), (12, 2), (12, 2), (3, 1), (3, 1), (3, 2), (3, 2)]
