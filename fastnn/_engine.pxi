@@ -214,7 +214,8 @@ cdef class Engine:
 
     cdef list describe(self, fnn_rows *rows, x, y, weight, order):
         """Fill in `rows`; returns the arrays that must stay alive while it is used."""
-        cdef Py_ssize_t count = len(x), outputs = self.outputs
+        cdef Py_ssize_t count = len(x), outputs = self.outputs, i
+        cdef bint unknown = False
         if x.dtype not in (np.uint8, float32, float64):
             expected = "uint8, float32 or float64"
             raise checks.fail(TypeError, "Engine", "x", "be of a dtype that is converted on the way", expected, str(x.dtype))
@@ -230,7 +231,9 @@ cdef class Engine:
             y = np.ascontiguousarray(y)
             if y.ndim == 1:
                 rows.labels = <const int64_t *>address("y", y, int64, (count,), False)
-                if count and (self.plan.loss == "l2" or y.min() < 0 or y.max() >= outputs):
+                for i in range(count):
+                    unknown |= rows.labels[i] < 0 or rows.labels[i] >= outputs
+                if count and (self.plan.loss == "l2" or unknown):
                     raise checks.fail(ValueError, "Engine", "y", "be labels of the net's outputs", f"0 .. {outputs - 1}", "others")
             else:
                 if self.plan.loss == "hinge":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .model import MLP
 
 CHUNK = 1024  # updates a call of the engine, so that their scalars take little memory
+AHEAD = 256  # updates whose scalars are worked out together where nothing that they depend on changes soon
 
 
 class Samples(NamedTuple):
@@ -164,7 +165,7 @@ class Trainer:
         under_way = None if self._cut is None else (engine.statistics, self.steps - self._first_step)
         engine.reset()
         try:
-            self._run(data, None, n, n, 0, 1, self._scalars(1, 256), False, math.inf)
+            self._run(data, None, n, n, 0, 1, self._scalars(1, AHEAD), False, math.inf)
             return engine.statistics.loss
         finally:
             if under_way is not None:
@@ -178,7 +179,7 @@ class Trainer:
         engine = self._engine
         self._steps += engine.done
         engine.done = 0
-        scalars = self._foresee(self._steps, 1, 256)
+        scalars = self._foresee(self._steps, 1, AHEAD)
         loss = engine.step(x, y, scalars.weights, scalars.biases, self._steps - scalars.first, self._steps)
         if loss is not None and engine.failure:
             raise self._diverged(Samples(x, y, None), slice(None))
@@ -320,11 +321,12 @@ class Trainer:
             self._first_step = self.steps
             self._cut = cut
         order = self.order(cut.rows) if cut.shuffle else None
+        ahead = 0 if self.schedule.by_epoch else AHEAD
         while not self._complete(cut):
             done = self.steps - self._first_step
             updates = min([CHUNK, -(-cut.rows // cut.batch) - done, *(each.steps - self.steps % each.steps for each in every)])
             measure = done + updates == -(-cut.rows // cut.batch) or any((self.steps + updates) % each.steps == 0 for each in every)
-            if self._run(data, order, cut.batch, micro, done, updates, self._scalars(updates), measure, deadline) < updates:
+            if self._run(data, order, cut.batch, micro, done, updates, self._scalars(updates, ahead), measure, deadline) < updates:
                 return "time_limit"
             due = [each for each in every if self.steps % each.steps == 0]
             if True in [each.callback(self, self._record(began, {})) is True for each in due]:
@@ -392,7 +394,7 @@ class Trainer:
             self._ahead = kept = Scalars(first, weights, biases, self.epochs, optimizer, self.schedule, self._schedule_state)
         return kept
 
-    def _scalars(self, updates: int, ahead: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def _scalars(self, updates: int, ahead: int) -> tuple[np.ndarray, np.ndarray]:
         """Those of the next `updates` updates, for weights and biases."""
         kept = self._foresee(self.steps, updates, ahead)
         start = self.steps - kept.first
