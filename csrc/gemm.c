@@ -20,7 +20,7 @@ enum {
     FAR_BYTES = 1 << 23,      /* from this size on */
     GROUP_BYTES = 5 << 16,    /* of packed panels, where few terms make room for more of them */
     PART_BYTES = 1 << 16,     /* of y that is written, or taken by `finish`, in one go: rows of memory are written along, not across */
-    DIRECT_TILES = 8,         /* up to so many tiles of rows read b in place rather than packed */
+    DIRECT_TILES = 7,         /* up to so many tiles of rows read b in place rather than packed */
     DIRECT_K = 32,            /* terms that one tile of rows reads in place before it moves on to the next panel; more tiles, more terms, */
     MOST_DIRECT_K = 128,      /* up to this */
     PACK_A_COLUMNS = 256,     /* columns of y from which a copy of a in tile order is worth its making */
