@@ -410,24 +410,6 @@ ptrdiff_t fnn_network_run(struct fnn_network *net, const struct fnn_rows *rows, 
     return done;
 }
 
-struct members {
-    struct fnn_member *all;
-    double seconds;
-};
-
-static void run_member(void *context, int task)
-{
-    const struct members *members = context;
-    struct fnn_member *member = &members->all[task];
-    member->done = fnn_network_run(member->network, &member->rows, &member->updates, members->seconds, NULL, &member->end);
-}
-
-void fnn_network_run_members(int count, struct fnn_member *members, double seconds)
-{
-    struct members all = {members, seconds};
-    fnn_parallel(count, run_member, &all);
-}
-
 void fnn_network_forward(struct fnn_network *net, const struct fnn_rows *rows, uint64_t step, ptrdiff_t row, void *scores)
 {
     const uint64_t saved = fnn_flush_begin();

@@ -82,16 +82,6 @@ struct fnn_watch {
 ptrdiff_t fnn_network_run(struct fnn_network *network, const struct fnn_rows *rows, const struct fnn_updates *updates, double seconds,
                           const struct fnn_watch *watch, enum fnn_end *end);
 
-/* The same for several networks at once, each on one thread; done[i] counts. */
-struct fnn_member {
-    struct fnn_network *network;
-    struct fnn_rows rows;
-    struct fnn_updates updates;
-    ptrdiff_t done;
-    enum fnn_end end;
-};
-void fnn_network_run_members(int count, struct fnn_member *members, double seconds);
-
 /* One batch with the caller's own loss: scores (rows, outputs), contiguous; then an update from their gradients: 0 when a gradient is
  * not finite, and nothing written. `rows` has x alone; `row` rows of the batch came before. */
 void fnn_network_forward(struct fnn_network *network, const struct fnn_rows *rows, uint64_t step, ptrdiff_t row, void *scores);
