@@ -99,6 +99,22 @@ struct fnn_target {
 size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matrix *scores, const struct fnn_target *target,
              struct fnn_vector weight, double margin, const struct fnn_matrix *gradient, double *loss);
 
+/* ------------------------------------------------------------------------------------------------------------------ tables
+ * x (n, i) of uint8, float32 or float64, contiguous. Subnormal numbers are what they are.
+ *
+ *   column_moments   of every `block` rows, the last ones fewer: mean (blocks, i) of x - x[0], and squares (blocks, i), the sums of
+ *                    (x - x[0] - mean)^2, rows added one after another in float64
+ *   column_extremes  of every `block` rows: the least and the largest of each column; a NaN where there is one; no zero is negative
+ *   row_hashes       hashes (n): mix(sum_j odd_j * word_j) modulo 2^64 over words of two values rounded to float32 */
+struct fnn_table {
+    const void *data;
+    size_t element; /* bytes: 1, 4 or 8 */
+    ptrdiff_t rows, columns;
+};
+void fnn_column_moments(const struct fnn_table *x, ptrdiff_t block, double *mean, double *squares);
+void fnn_column_extremes(const struct fnn_table *x, ptrdiff_t block, double *low, double *high);
+void fnn_row_hashes(const struct fnn_table *x, uint64_t *hashes);
+
 /* ------------------------------------------------------------------------------------------------------------------ the machine */
 const char *fnn_isa(void);                           /* name of the instruction set in use; fnn_use_isa comes before anything else */
 int fnn_use_isa(const char *name);                   /* NULL: the best; 0, or -1 if this build or CPU lacks it; not while kernels run */

@@ -76,6 +76,9 @@ struct fnn_real_kernels {
     void (*add_column_squares)(ptrdiff_t n, const void *row, void *sums);
     void (*column_factors)(ptrdiff_t n, double most, void *sums); /* sums of squares become factors, at most 1 */
     void (*scale_columns)(ptrdiff_t n, const void *factors, void *row);
+    void (*add_differences)(ptrdiff_t n, const void *row, const double *origin, double *sums);
+    void (*add_squared_differences)(ptrdiff_t n, const void *row, const double *origin, const double *mean, double *sums);
+    void (*extend)(ptrdiff_t n, const void *row, double *low, double *high);
     double (*multiply_adds)(ptrdiff_t repeats, double seed); /* does repeats * fma_flops flop */
     ptrdiff_t fma_flops;
 };

@@ -82,22 +82,27 @@ static int64_t nanoseconds(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-uint64_t fnn_flush_begin(void)
+static uint64_t set_flushing(int flushing)
 {
 #if defined(__x86_64__)
-    const unsigned saved = _mm_getcsr();
-    _mm_setcsr(saved | 0x8040); /* flush to zero, denormals are zero */
+    const unsigned saved = _mm_getcsr(), bits = 0x8040; /* flush to zero, denormals are zero */
+    _mm_setcsr(flushing ? saved | bits : saved & ~bits);
     return saved;
 #elif defined(__aarch64__)
+    const uint64_t bit = UINT64_C(1) << 24;
     uint64_t control, status;
     __asm__ volatile("mrs %0, fpcr" : "=r"(control));
     __asm__ volatile("mrs %0, fpsr" : "=r"(status));
-    __asm__ volatile("msr fpcr, %0" : : "r"(control | (UINT64_C(1) << 24)));
+    __asm__ volatile("msr fpcr, %0" : : "r"(flushing ? control | bit : control & ~bit));
     return control | status << 32;
 #else
+    (void)flushing;
     return 0;
 #endif
 }
+
+uint64_t fnn_flush_begin(void) { return set_flushing(1); }
+uint64_t fnn_subnormals_begin(void) { return set_flushing(0); }
 
 void fnn_flush_end(uint64_t saved)
 {

@@ -34,4 +34,7 @@ void fnn_progress_await(struct fnn_progress *progress, long done);
 uint64_t fnn_flush_begin(void);
 void fnn_flush_end(uint64_t saved);
 
+/* The other way round, for tasks to whom subnormals are what they are; ended by fnn_flush_end. */
+uint64_t fnn_subnormals_begin(void);
+
 #endif

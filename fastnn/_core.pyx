@@ -70,6 +70,7 @@ SOFTMAX, L2, HINGE = FNN_SOFTMAX, FNN_L2, FNN_HINGE
 
 include "_arrays.pxi"
 include "_engine.pxi"
+include "_statistics.pxi"
 
 # ---------------------------------------------------------------------------------------------------------------------------------
 # Calls. `function` is the public name that errors carry.

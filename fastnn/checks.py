@@ -40,16 +40,17 @@ def shape_text(shape: tuple[Any, ...]) -> str:
 
 
 def floats(function: str, name: str, value: Any, shape: tuple[Any, ...] | None = None, *, dtype: Any = None,
-           write: bool = False) -> np.ndarray:
+           write: bool = False, also: tuple[str, ...] = ()) -> np.ndarray:
     """Return `value` if it is a float32 / float64 ndarray of the wanted dtype and shape, else raise.
 
-    `shape` mixes numbers (fixed) and letters (free); None takes any shape. `dtype=None` takes both float types.
+    `shape` mixes numbers (fixed) and letters (free); None takes any shape. `dtype=None` takes both float types, and those of `also`.
     """
-    kinds = "float32 or float64" if dtype is None else str(dtype)
+    wanted = (*also, *FLOATS) if dtype is None else (str(dtype),)
+    kinds = " or ".join(wanted)
     expected = f"{kinds} array" if shape is None else f"shape {shape_text(shape)} {kinds}"
     _ndarray(function, name, value, expected)
     got = f"{shape_text(value.shape)} {value.dtype}"
-    if value.dtype.name not in FLOATS or (dtype is not None and value.dtype.name != str(dtype)):
+    if value.dtype.name not in wanted:
         raise fail(TypeError, function, name, f"be {kinds}", expected, got)
     if not value.dtype.isnative:
         raise fail(TypeError, function, name, "be in native byte order", expected, f"{got} in swapped byte order")
@@ -60,6 +61,11 @@ def floats(function: str, name: str, value: Any, shape: tuple[Any, ...] | None =
         if _overlaps_itself(value):
             raise fail(ValueError, function, name, "not overlap itself", expected, f"{got} with strides {shape_text(value.strides)}")
     return value
+
+
+def table(function: str, x: Any) -> np.ndarray:
+    """Return `x (n, i)` if it is a uint8, float32 or float64 ndarray, else raise."""
+    return floats(function, "x", x, ("n", "i"), also=("uint8",))
 
 
 def labels(function: str, name: str, value: Any, samples: int, classes: int) -> np.ndarray:

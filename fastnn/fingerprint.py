@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import checks
+from . import arrays, checks
+from .backend import kernels
 
 SIZE = 2048  # hashes kept
 TOLERATED = 0.05  # part of the rows that may be known, beside those that repeat by nature, before it is called a leak
 FEWEST = 3  # known rows that are called a leak
-_BLOCK_ELEMENTS = 2**18  # bounds the float32 temporaries to 1 MiB
+_BLOCK_ELEMENTS = 2**18  # bounds the float32 copies of other dtypes to 1 MiB
 _PENDING = 2**16  # hashes gathered before they are sorted
 
 
@@ -120,22 +121,16 @@ class Sketch:
 
 
 def row_hashes(x: np.ndarray) -> np.ndarray:
-    """A hash of every row of `x (n, i)`, uint64 `(n,)`: `mix(sum_j odd_j * word_j)` modulo 2^64 over words of two float32 values."""
-    n, width = x.shape
-    words = -(-width // 2)
-    odd = _mix(np.arange(1, words + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) | np.uint64(1)
-    sums = np.empty(n, np.uint64)
-    rows = max(1, _BLOCK_ELEMENTS // max(1, width))
-    values = np.zeros((min(rows, n), 2 * words), np.float32)
-    bits = values.view(np.uint64)
-    for start in range(0, n, rows):
-        block = x[start:start + rows]
+    """A hash of every row of `x (n, i)`, of any real dtype, uint64 `(n,)`."""
+    if x.dtype.name in arrays.ENGINE_DTYPES:
+        return kernels.row_hashes(x)
+    hashes = np.empty(len(x), np.uint64)
+    rows = max(1, _BLOCK_ELEMENTS // max(1, x.shape[1]))
+    for start in range(0, len(x), rows):
         with np.errstate(over="ignore", invalid="ignore"):
-            values[:len(block), :width] = block
-        own = bits[:len(block)]
-        # Whole numbers have zeros for low bits, which a product modulo 2^64 would leave zero: the high bits of the word go there.
-        np.matmul(own ^ (own >> np.uint64(47)), odd, out=sums[start:start + rows])
-    return _mix(sums)
+            values = x[start:start + rows].astype(np.float32)
+        hashes[start:start + rows] = kernels.row_hashes(values)
+    return hashes
 
 
 def warn(function: str, name: str, share: float, rows: int, whose: str) -> None:
@@ -145,10 +140,3 @@ def warn(function: str, name: str, share: float, rows: int, whose: str) -> None:
         f"fastnn.{function}: about {100 * share:.0f} % of the rows of '{name}' were part of the statistics of {whose}, taken from "
         f"{rows} rows: fit preprocessing on the training rows only",
     )
-
-
-def _mix(z: np.ndarray) -> np.ndarray:
-    """The finalizer of SplitMix64 (Steele et al. 2014), a bijection that makes all bits depend on all."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

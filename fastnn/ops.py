@@ -34,6 +34,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 __all__ = [
     "adagrad_update",
     "adam_update",
+    "column_extremes",
+    "column_moments",
     "dropout_backward",
     "dropout_forward",
     "hinge_loss",
@@ -51,6 +53,7 @@ __all__ = [
     "relu_backward",
     "relu_forward",
     "rmsprop_update",
+    "row_hashes",
     "sgd_update",
     "sigmoid_backward",
     "sigmoid_forward",
@@ -273,3 +276,28 @@ def adam_update(
     param, m and v are modified in place.
     """
     _core.adam("adam_update", param, grad, m, v, step, learning_rate, beta1, beta2, eps, bias_correction, weight_decay, decoupled, l1)
+
+
+def column_moments(x: Array, block: int) -> tuple[Array, Array]:
+    """Of every `block` rows of `x (n, i)`, uint8, float32 or float64: the mean of `x - x[0]`, and the sum of squared differences from it.
+
+    Returns (mean, squares), float64 `(blocks, i)`; the last block has the rows that are left. Rows are added one after another in
+    float64, so the bits are those of the twin. Subnormal numbers are what they are, here and below.
+    """
+    return _core.by_columns("column_moments", x, block, True)
+
+
+def column_extremes(x: Array, block: int) -> tuple[Array, Array]:
+    """Of every `block` rows of `x (n, i)`: the least and the largest value of each column, float64 `(blocks, i)`.
+
+    A column with a NaN has NaN for both; no zero is negative. Dtypes and blocks as in `column_moments`.
+    """
+    return _core.by_columns("column_extremes", x, block, False)
+
+
+def row_hashes(x: Array) -> Array:
+    """A hash of every row of `x (n, i)`, uint8, float32 or float64: uint64 `(n,)`.
+
+    It is `mix(sum_j odd_j * word_j)` modulo 2^64 over words of two values that are rounded to float32.
+    """
+    return _core.row_hashes("row_hashes", x)

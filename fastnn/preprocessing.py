@@ -2,7 +2,7 @@
 preprocessing").
 
 Every scaler is an affine map of each column, `(x - shift) / spread`. Its statistics are gathered in one pass over blocks of rows, in
-float64: of each block, less the very first row, the mean and the sum of squared differences from it, which are then merged (Chan, Golub
+float64: of each block, less a row near it, the mean and the sum of squared differences from it, which are then merged (Chan, Golub
 and LeVeque 1983), so that neither a large mean nor many rows cost digits. Columns that share a statistic are merged in the same way. The
 statistics remember which rows they are of (`fastnn.fingerprint`).
 """
@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from functools import reduce
+from itertools import repeat
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from . import arrays, checks, fingerprint
+from .backend import kernels
 from .fingerprint import Fingerprint
 
 AXES = ("feature", "global", "channel")
-_BLOCK_ELEMENTS = 2**18  # bounds the float64 temporaries to 2 MiB
+_BLOCK_ELEMENTS = 2**17  # bounds the float64 temporaries to 1 MiB
+_BLOCKS = 8  # looked at together, by as many threads as there are
 _TINY = np.finfo(np.float64).tiny  # the reciprocal of anything less may overflow
 
 
@@ -27,22 +31,18 @@ class Moments(NamedTuple):
     """Of `rows` values of every column: `origin + mean`, and the sum of squared differences from it."""
 
     rows: int
-    origin: np.ndarray  # the first row of all, so that means are small, and equal values are exactly 0
+    origin: np.ndarray  # a row of them, so that means are small, and equal values are exactly 0
     mean: np.ndarray
     squares: np.ndarray
 
     @classmethod
-    def of(cls, block: np.ndarray, origin: np.ndarray | None) -> Moments:
-        x = block.astype(np.float64)
-        origin = x[0].copy() if origin is None else origin
-        x -= origin
-        mean = x.mean(axis=0)
-        x -= mean
-        return cls(len(x), origin, mean, np.einsum("ij,ij->j", x, x))
+    def of(cls, x: np.ndarray, block: int) -> Moments:
+        origin, counts = x[0].astype(np.float64), [min(block, len(x) - start) for start in range(0, len(x), block)]
+        return reduce(cls.merged, map(cls, counts, repeat(origin), *kernels.column_moments(x, block)))
 
     def merged(self, other: Moments) -> Moments:
         rows = self.rows + other.rows
-        apart = other.mean - self.mean
+        apart = (other.mean - self.mean) + (other.origin - self.origin)
         squares = self.squares + other.squares + apart * apart * (self.rows * (other.rows / rows))
         return Moments(rows, self.origin, self.mean + apart * (other.rows / rows), squares)
 
@@ -61,8 +61,9 @@ class Extremes(NamedTuple):
     high: np.ndarray
 
     @classmethod
-    def of(cls, block: np.ndarray) -> Extremes:
-        return cls(block.min(axis=0).astype(np.float64), block.max(axis=0).astype(np.float64))
+    def of(cls, x: np.ndarray, block: int) -> Extremes:
+        low, high = kernels.column_extremes(x, block)
+        return cls(low.min(axis=0), high.max(axis=0))
 
     def merged(self, other: Extremes) -> Extremes:
         return Extremes(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
@@ -84,6 +85,7 @@ class Scaler:
     kind: ClassVar[str]  # in files
     arguments: ClassVar[tuple[str, ...]]
     statistics: ClassVar[tuple[str, str]]  # their attributes
+    _gathered: ClassVar[Any]  # what is merged over blocks and columns
 
     def __init__(self, axis: str, channels: int | None) -> None:
         name = type(self).__name__
@@ -125,17 +127,18 @@ class Scaler:
         function = f"{type(self).__name__}.fit"
         total: Any = None
         sketch, rows, groups, width = fingerprint.Sketch(), 0, 0, 0
-        for block in _blocks(function, x):
+        for piece in _pieces(function, x):
             if total is None:
-                width = block.shape[1]
+                width = piece.shape[1]
                 groups = self._groups(function, width)
+            numbers = piece if piece.dtype.name in arrays.ENGINE_DTYPES else piece.astype(np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
-                found = self._gather(block, total)
+                found = self._gathered.of(numbers, _block_rows(width))
                 total = found if total is None else total.merged(found)
             if not all(np.isfinite(values).all() for values in found):
-                raise _not_finite(function, block, rows)
-            sketch.add(block)
-            rows += len(block)
+                raise _not_finite(function, piece, rows)
+            sketch.add(piece)
+            rows += len(piece)
         if total is None:
             expected, got = ("blocks (rows, i)", "an iterator without a row") if _is_stream(x) else ("shape (n, i)", _shape_of(x))
             raise checks.fail(ValueError, function, "x", "have at least one row", expected, got)
@@ -222,10 +225,6 @@ class Scaler:
         scaler.seen = seen
         return scaler
 
-    def _gather(self, block: np.ndarray, before: Any) -> Any:
-        """What is merged over blocks and columns; `before` is what was gathered of the blocks before, or None."""
-        raise NotImplementedError
-
     def _of_groups(self, total: Any) -> tuple[np.ndarray, np.ndarray]:
         """The statistics, from all that was gathered."""
         raise NotImplementedError
@@ -276,6 +275,7 @@ class Standardizer(Scaler):
     kind = "standardizer"
     arguments = ("axis", "divide", "channels")
     statistics = ("mean", "std")
+    _gathered = Moments
 
     def __init__(self, axis: str = "feature", divide: bool = True, *, channels: int | None = None) -> None:
         super().__init__(axis, channels)
@@ -284,9 +284,6 @@ class Standardizer(Scaler):
         self.divide = divide
         self.mean: np.ndarray | None = None
         self.std: np.ndarray | None = None
-
-    def _gather(self, block: np.ndarray, before: Moments | None) -> Moments:
-        return Moments.of(block, None if before is None else before.origin)
 
     def _of_groups(self, total: Moments) -> tuple[np.ndarray, np.ndarray]:
         std = np.sqrt(total.squares / total.rows)
@@ -308,6 +305,7 @@ class MinMaxScaler(Scaler):
     kind = "min_max"
     arguments = ("low", "high", "axis", "channels")
     statistics = ("minimum", "maximum")
+    _gathered = Extremes
 
     def __init__(self, low: float = -1.0, high: float = 1.0, axis: str = "feature", *, channels: int | None = None) -> None:
         super().__init__(axis, channels)
@@ -315,9 +313,6 @@ class MinMaxScaler(Scaler):
         self.high = checks.number("MinMaxScaler", "high", high, self.low, open_low=True)
         self.minimum: np.ndarray | None = None
         self.maximum: np.ndarray | None = None
-
-    def _gather(self, block: np.ndarray, before: Extremes | None) -> Extremes:
-        return Extremes.of(block)
 
     def _of_groups(self, total: Extremes) -> tuple[np.ndarray, np.ndarray]:
         return total.low, total.high
@@ -375,8 +370,12 @@ def _is_stream(x: Any) -> bool:
     return isinstance(x, Iterable) and not isinstance(x, (Sequence, Mapping, Set)) and not hasattr(x, "__array__")
 
 
-def _blocks(function: str, x: Any) -> Iterator[np.ndarray]:
-    """Native arrays of real numbers, of some rows each, all of one width and of bounded size."""
+def _block_rows(width: int) -> int:
+    return max(1, _BLOCK_ELEMENTS // max(1, width))
+
+
+def _pieces(function: str, x: Any) -> Iterator[np.ndarray]:
+    """Native arrays of real numbers, of some blocks of rows each, all of one width and of bounded size."""
     width = None
     for number, piece in enumerate(x if _is_stream(x) else [x], 1):
         array = piece if isinstance(piece, np.ndarray) else arrays.as_array(function, "x", piece)
@@ -388,18 +387,18 @@ def _blocks(function: str, x: Any) -> Iterator[np.ndarray]:
         if array.shape[1] != width:
             got = f"{checks.shape_text(array.shape)} {array.dtype} in block {number}"
             raise checks.fail(ValueError, function, "x", "have blocks of one width", f"shape (any, {width})", got)
-        rows = max(1, _BLOCK_ELEMENTS // width)
+        rows = _BLOCKS * _block_rows(width)
         for start in range(0, len(array), rows):
             yield arrays.as_array(function, "x", array[start:start + rows])
 
 
-def _not_finite(function: str, block: np.ndarray, before: int) -> Exception:
-    """The exception for a block of rows, of which there were some `before`, whose statistics are not finite."""
-    places = np.argwhere(~np.isfinite(block))
+def _not_finite(function: str, piece: np.ndarray, before: int) -> Exception:
+    """The exception for a piece of the rows, of which there were some `before`, whose statistics are not finite."""
+    places = np.argwhere(~np.isfinite(piece))
     if len(places) == 0:
         return checks.fail(ValueError, function, "x", "be of moderate size", "statistics that float64 can hold", "an overflow")
     row, column = places[0]
-    got = f"{block[row, column]} in row {before + row}, column {column}"
+    got = f"{piece[row, column]} in row {before + row}, column {column}"
     return checks.fail(ValueError, function, "x", "be finite", "finite numbers", got)
 
 
@@ -414,7 +413,7 @@ def _rows(function: str, name: str, x: Any, width: int) -> np.ndarray:
 
 def _map(x: np.ndarray, dtype: Any, body: Any) -> np.ndarray:
     out = np.empty(x.shape, dtype if dtype is not None else np.float64 if x.dtype == np.float64 else np.float32)
-    rows = max(1, _BLOCK_ELEMENTS // max(1, x.shape[1]))
+    rows = _block_rows(x.shape[1])
     for start in range(0, len(x), rows):
         out[start:start + rows] = body(x[start:start + rows].astype(np.float64))
     return out

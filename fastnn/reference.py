@@ -4,8 +4,8 @@ Same names, same signatures, same effects on the arrays passed in, same errors. 
 to these functions by the tests, for float32 and float64:
 
 * **the same bits** for ReLU, leaky ReLU, dropout, the bias (`y + b` after the product is rounded, and `db`), the gradients of the
-  L2 and hinge losses, the backward passes of tanh and sigmoid, and every optimizer update. A NaN is a NaN in both; its payload and
-  sign are not promised;
+  L2 and hinge losses, the backward passes of tanh and sigmoid, every optimizer update, and the statistics of tables. A NaN is a NaN in
+  both; its payload and sign are not promised;
 * **within 4 units in the last place** of the exact value for tanh and sigmoid; the softmax gradient over `c` classes within
   `(8 + c / 16) * eps` of each sample's share of the mean (times the sum of its target probabilities);
 * **within a componentwise bound** for matrix products: `|y - x @ w| <= (k + 2) * eps * (|x| @ |w|)` with `k` terms a sum;
@@ -37,6 +37,7 @@ from . import checks
 
 _MASK32 = np.uint64(0xFFFFFFFF)
 _MAX64 = 2**64 - 1
+_HASHED = 2**17  # elements at a time, which bounds the temporaries to 1 MiB
 
 # ---------------------------------------------------------------------------------------------------------------------------------
 # Linear layers: x (n, i), w (i, o), b (o,), y (n, o)
@@ -84,9 +85,10 @@ def _product(function, x, w, b, out):
     if out is not None:
         checks.floats(function, "out", out, (x.shape[0], w.shape[1]), dtype=x.dtype, write=True)
         checks.disjoint(function, "out", out, {"x": x, "w": w, "b": b})
-    y = x @ w
-    if b is not None:
-        y += b
+    with np.errstate(all="ignore"):
+        y = x @ w
+        if b is not None:
+            y += b
     return y
 
 
@@ -98,8 +100,9 @@ def _linear_backward(function, dy, x, w, y, keep_prob, need_dx, out, *, gated, d
         checks.floats(function, "y", y, dy.shape, dtype=dy.dtype)
     dx, dw, db = _gradient_outputs(function, dy, x, w, y, need_dx, out)
     scale = dy.dtype.type(65536.0 / _threshold(function, keep_prob) if dropped else 1.0)
-    dz = np.where(_z(y) <= 0, dy.dtype.type(0), _z(_z(dy) * scale)) if gated else dy
-    return _into(dx, dz @ w.T) if need_dx else None, _into(dw, x.T @ dz), _into(db, _sum_of_rows(dz))
+    with np.errstate(all="ignore"):
+        dz = np.where(_z(y) <= 0, dy.dtype.type(0), _z(_z(dy) * scale)) if gated else dy
+        return _into(dx, dz @ w.T) if need_dx else None, _into(dw, x.T @ dz), _into(db, _sum_of_rows(dz))
 
 
 def _gradient_outputs(function, dy, x, w, y, need_dx, out):
@@ -489,6 +492,67 @@ def _decayed(param, grad, weight_decay, l1):
     if weight_decay != 0:
         g = _z(g + _z(weight_decay * _z(param)))
     return _z(g + l1 * np.sign(_z(param))) if l1 != 0 else g
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# Tables: x (n, i) of uint8, float32 or float64. Subnormal numbers are what they are.
+
+
+def column_moments(x, block):
+    """Of every `block` rows, in float64: `mean` of `d = x - x[0]` and sum of `(d - mean)**2`, rows added one after another."""
+    return _by_columns("column_moments", x, block, _moments)
+
+
+def column_extremes(x, block):
+    """Of every `block` rows, in float64: the least and the largest value, NaN where there is one; `+ 0.0` makes zeros positive."""
+    return _by_columns("column_extremes", x, block, lambda rows, _: (rows.min(axis=0) + 0.0, rows.max(axis=0) + 0.0))
+
+
+def row_hashes(x):
+    """`mix(sum_j odd_j * word_j)` modulo 2^64, with words of two float32 values, the last one filled up by 0."""
+    x = checks.table("row_hashes", x)
+    n, width = x.shape
+    words = -(-width // 2)
+    odd = _mixed(np.arange(1, words + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) | np.uint64(1)
+    sums, rows = np.empty(n, np.uint64), max(1, _HASHED // max(1, width))
+    for start in range(0, n, rows):
+        block = x[start : start + rows]
+        values = np.zeros((len(block), 2 * words), np.float32)
+        with np.errstate(all="ignore"):
+            values[:, :width] = block
+        bits = values.view(np.uint64)
+        # Whole numbers have zeros for low bits, which a product modulo 2^64 would leave zero: the high bits of the word go there.
+        sums[start : start + rows] = (bits ^ (bits >> np.uint64(47))) @ odd
+    return _mixed(sums)
+
+
+def _by_columns(function, x, block, gather):
+    x, block = checks.table(function, x), checks.integer(function, "block", block, 1, 2**53)
+    shape = -(-len(x) // block), x.shape[1]
+    first, second = np.empty(shape), np.empty(shape)
+    with np.errstate(all="ignore"):
+        for k in range(len(first)):
+            first[k], second[k] = gather(x[k * block : (k + 1) * block].astype(np.float64), x[0].astype(np.float64))
+    return first, second
+
+
+def _moments(rows, origin):
+    rows -= origin
+    mean = _sum_in_order(rows) / len(rows)
+    rows -= mean
+    return mean, _sum_in_order(rows * rows)
+
+
+def _sum_in_order(rows):
+    """Rows added one after another, starting from +0.0, in whatever order they lie in memory."""
+    return np.cumsum(rows, axis=0)[-1] + 0.0
+
+
+def _mixed(z):
+    """The finalizer of SplitMix64 (Steele et al. 2014), a bijection that makes all bits depend on all."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def _into(out, value):

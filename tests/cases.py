@@ -23,6 +23,7 @@ SHAPES = [
     (), (0,), (1,), (2,), (7,), (8,), (9,), (15,), (17,), (31,), (33,), (127,), (129,), (300,),
     (4, 0), (0, 4), (3, 5), (5, 8), (6, 33), (2, 3, 9),
 ]  # fmt: skip
+TABLES = [(0, 0), (0, 3), (3, 0), (1, 1), (7, 1), (8, 2), (15, 7), (13, 255), (9, 256), (14, 257), (50, 600)]
 SCORES = [(0, 1), (0, 4), (1, 1), (1, 2), (3, 5), (5, 10), (4, 15), (4, 16), (7, 17), (3, 33), (65, 3), (2, 300)]
 
 SPECIALS = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 1e-310, -1e-310, 1e-38, 1e-160, 3e38, -3e38, 1e308, 1.0, -1.0)
@@ -112,6 +113,11 @@ def _soft_labelled(rng, dtype, size):
     return {"logits": 3 * normal(rng, dtype, n, c), "labels": target}
 
 
+def _table(**scalars):
+    """Rows of so many columns; three where one size is asked for."""
+    return lambda rng, dtype, size: {"x": normal(rng, dtype, size[0], *(size[1:] or (3,))), **scalars}
+
+
 def _l2(rng, dtype, size):
     arguments = {"pred": normal(rng, dtype, *size), "target": normal(rng, dtype, *size)}
     return {**arguments, "sample_weight": positive(rng, dtype, size[0])} if size[0] % 2 else arguments
@@ -129,6 +135,9 @@ KERNELS: dict[str, Kernel] = {
     "dropout_forward": Kernel(_dropout("x"), SHAPES, "bits", output="x"),
     "dropout_backward": Kernel(_dropout("dy"), SHAPES, "bits", output="dy"),
     "permutation": Kernel(_permutation, [(0,), (1,), (2,), (5,), (301,)], "bits"),
+    "column_moments": Kernel(_table(block=7), TABLES, "bits"),
+    "column_extremes": Kernel(_table(block=7), TABLES, "bits"),
+    "row_hashes": Kernel(_table(), TABLES, "bits"),
     "relu_forward": Kernel(_forward(), SHAPES, "bits", output="x"),
     "relu_backward": Kernel(_backward(), SHAPES, "bits", output="dy"),
     "leaky_relu_forward": Kernel(_forward(slope=0.07), SHAPES, "bits", output="x"),

@@ -152,6 +152,7 @@ NUMBERS = {
     "eps": ([-1e-9, np.nan, np.inf], ["a", None]),
     "beta1": ([-0.1, 1.0, np.nan], ["a", None]),
     "beta2": ([-0.1, 1.0, np.nan], ["a", None]),
+    "block": ([0, -1, 2**53 + 1], [1.5, "a", None]),
     "step": ([0, -1, 2**53 + 1], [1.5, "a", None]),
 }
 

@@ -18,7 +18,7 @@ from cases import KERNELS
 from processes import last_line_of_error, output
 from test_mirror import same_bits
 
-from fastnn import _config, _core, ops
+from fastnn import _config, _core, ops, reference
 
 LIBM = ctypes.CDLL(None)  # Python is linked to it
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -81,6 +81,16 @@ def test_any_number_of_threads_gives_the_same_bits(threads, name, dtype):
             for array in got:
                 if isinstance(array, np.ndarray):
                     array[...] = 7  # the next result may be given this memory, and must not find the answer there
+
+
+def test_workers_take_subnormal_numbers_of_tables_for_what_they_are(threads):
+    x = np.random.default_rng(5).standard_normal((20_000, 3)) * 1e-310
+    for count in (1, 2, 4):
+        threads(count)
+        for got, twin in zip(ops.column_moments(x, 50), reference.column_moments(x, 50)):
+            same_bits(got, twin)
+        small = (x * 1e270).astype(np.float32)
+        same_bits(ops.row_hashes(small.astype(np.float64)), reference.row_hashes(small))
 
 
 @linux

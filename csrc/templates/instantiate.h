@@ -98,7 +98,8 @@
         .standardise = FNN_NAME(standardise, type), .magnitude = FNN_NAME(magnitude, type),                                                \
         .add_squares = FNN_NAME(add_squares, type), .add_moves = FNN_NAME(add_moves, type),                                                \
         .add_column_squares = FNN_NAME(add_column_squares, type), .column_factors = FNN_NAME(column_factors, type),                        \
-        .scale_columns = FNN_NAME(scale_columns, type),                                                                                    \
+        .scale_columns = FNN_NAME(scale_columns, type), .add_differences = FNN_NAME(add_differences, type),                                \
+        .add_squared_differences = FNN_NAME(add_squared_differences, type), .extend = FNN_NAME(extend, type),                             \
         .multiply_adds = FNN_NAME(multiply_adds, type), .fma_flops = FNN_PEAK_CHAINS * 2 * (FNN_VECTOR_BYTES / (bytes)),                   \
     }
 

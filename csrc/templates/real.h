@@ -17,6 +17,7 @@ typedef REAL FN(vector_u) __attribute__((vector_size(FNN_VECTOR_BYTES), aligned(
 #include "loss.h"
 #include "gemm.h"
 #include "network.h"
+#include "statistics.h"
 #include "peak.h"
 
 #undef VECTOR
