@@ -10,8 +10,11 @@ The normals are not truncated; the uniforms span `+- sqrt(3 Var)`. Biases start 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,6 +61,34 @@ INITIALIZERS: dict[str, Initializer] = {
     for scheme, variance in _VARIANCES.items()
     for law, make_law in (("normal", _normal), ("uniform", _uniform))
 }
+
+
+_latest: ContextVar[dict[str, Any] | None] = ContextVar("latest", default=None)
+
+
+@contextmanager
+def drawn_once() -> Iterator[None]:
+    """Within it, nets that are made one after another and begin alike, as those of the folds of a trial do, are drawn once and copied."""
+    token = _latest.set({})
+    try:
+        yield
+    finally:
+        _latest.reset(token)
+
+
+def weights(init: str | Initializer, seed: int, sizes: Sequence[int], dtype: Any) -> list[np.ndarray]:
+    """Fresh weights of all layers between `sizes`, drawn in their order by one generator; see `make`."""
+    latest, what = _latest.get(), (init, seed, tuple(sizes), dtype)
+    if latest is None or not isinstance(init, (str, Normal)):  # a function may give others the next time
+        return _drawn(*what)
+    if latest.get("what") != what:
+        latest.update(arrays=_drawn(*what), what=what)
+    return [array.copy() for array in latest["arrays"]]
+
+
+def _drawn(init: str | Initializer, seed: int, sizes: Sequence[int], dtype: Any) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [make(init, rng, shape, dtype) for shape in pairwise(sizes)]
 
 
 def make(init: str | Initializer, rng: np.random.Generator, shape: tuple[int, int], dtype: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import arrays, checks, layers, losses, text
-from .init import Initializer, make
+from .init import Initializer, weights
 from .layers import ACTIVATIONS, Dropout, Layer, Trace
 from .preprocessing import Scaler, standardised
 
@@ -49,8 +49,7 @@ class MLP:
     def __init__(self, sizes: Sequence[int], *, activation: str = "relu", keep_prob: float | Sequence[float] = 1.0,
                  init: str | Initializer = "he_normal", dtype: Any = "float32", seed: int | None = 0) -> None:
         self._configure(sizes, activation, keep_prob, init, dtype, seed)
-        rng = np.random.default_rng(self.seed)
-        self._assemble((make(init, rng, shape, self.dtype), np.zeros(shape[1], self.dtype)) for shape in pairwise(self.sizes))
+        self._assemble((weight, np.zeros(weight.shape[1], self.dtype)) for weight in weights(init, self.seed, self.sizes, self.dtype))
 
     @classmethod
     def from_parameters(cls, parameters: Sequence[np.ndarray], sizes: Sequence[int], *, activation: str = "relu",

@@ -120,8 +120,8 @@ class _Search:
                       self.explosion)
         tasks = _tasks(function, backend, n_jobs)
         result = self.result = SearchResult(self.space, [], partial(self._train_anew, field, folds is not None), self._probe(field))
-        description = {**self._describe(), "rows": list(x.shape), "data": crc32(np.ascontiguousarray(y), crc32(np.ascontiguousarray(x))),
-                       "folds": folds, "batch_size": size}  # fmt: skip
+        checksum = None if log is None else crc32(np.ascontiguousarray(y), crc32(np.ascontiguousarray(x)))
+        description = {**self._describe(), "rows": list(x.shape), "data": checksum, "folds": folds, "batch_size": size}
         line = _Progress(progress)
         try:
             with Log(function, log, description, self.space) as lines:

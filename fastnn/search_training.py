@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import arrays, checks, losses
+from .init import drawn_once
 from .many import Member, conclude, evaluated, train
 from .model import MLP
 from .preprocessing import Scaler, warn_of_leaks
@@ -93,7 +94,8 @@ class Field:
 
     def train(self, plans: Sequence[Plan], runs: Sequence[Run | None]) -> list[Run]:
         """Bring every plan to its end, from the run of its phases before where there is one."""
-        ready = [run if run is not None else self._brought(plan) for plan, run in zip(plans, runs)]
+        with drawn_once():
+            ready = [run if run is not None else self._brought(plan) for plan, run in zip(plans, runs)]
         for plan, run in zip(plans, ready):
             run.plan = plan
         for epochs in dict.fromkeys(plan.phases[-1] for plan in plans):

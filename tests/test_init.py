@@ -100,3 +100,29 @@ def test_small_random_numbers_of_a_chosen_deviation():
 def test_a_deviation_is_a_number(std):
     with pytest.raises(ValueError, match=r"fastnn\.init\.Normal: argument 'std' must be finite and in range"):
         init.Normal(std)
+
+
+def test_nets_that_begin_alike_are_drawn_once(monkeypatch):
+    made = []
+    original = init.make
+    monkeypatch.setattr(init, "make", lambda *arguments: made.append(arguments) or original(*arguments))
+    alike = {"init": "he_normal", "seed": 3, "sizes": (4, 5, 2), "dtype": "float32"}
+    expected = init.weights(**alike)
+    with init.drawn_once():
+        first, second = init.weights(**alike), init.weights(**alike)
+        assert len(made) == 4
+        for change in ({"init": init.Normal(0.1)}, {"seed": 4}, {"sizes": (4, 5, 3)}, {"dtype": "float64"}):
+            other = init.weights(**{**alike, **change})
+            assert not all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(other, expected))
+        assert len(made) == 12
+        counting = iter(range(1, 9))
+        own = {**alike, "init": lambda rng, shape: np.full(shape, next(counting))}
+        drawn = [init.weights(**own) for _ in range(2)]
+        assert [w[0, 0] for pair in drawn for w in pair] == [1, 2, 3, 4]
+    for a, b, c in zip(first, second, expected):
+        assert np.array_equal(a, c)
+        assert np.array_equal(b, c)
+        assert not np.shares_memory(a, b)
+    init.weights(**alike)
+    init.weights(**alike)
+    assert len(made) == 20
