@@ -10,7 +10,8 @@
 64 configurations of one hidden layer, the same ones for both libraries, with the same epochs, batch size and folds; scikit-learn has a
 process of its own and is timed with `n_jobs` 1 and 2, without the start of its processes. "threads": this search, and one of 16 networks
 784-128-10 with one epoch of each of three folds of 18,000 rows of MNIST, by two threads that train 16 trials together, by one, and by one
-thread that trains one trial after another; the three take turns. Seconds are medians.
+thread that trains one trial after another; the three take turns. Then the coarse stage of "mnist" itself, of which 8 trials, by two threads
+and by one that train them together, in turns. Seconds are medians.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ from fastnn.text import aligned
 BATCH, WANTED = 128, 0.983
 SMALL: dict[str, Any] = {"epochs": 20, "batch": 64, "folds": 3}
 COUNT, ROUNDS = 64, 3
+COARSE = 8  # trials of the coarse stage that are timed
 WAYS = {"2 threads, 16 together": (THREADS, 16), "1 thread, 16 together": (1, 16), "1 thread, one after another": (1, 1)}
+TOGETHER = tuple(WAYS)[:2]
 
 
 def quietly(search: Any, *rows: Any, **settings: Any) -> fastnn.SearchResult:
@@ -52,13 +55,18 @@ def quietly(search: Any, *rows: Any, **settings: Any) -> fastnn.SearchResult:
         return search.run(*rows, **settings)
 
 
-def mnist(quick: bool) -> tuple[dict[str, Any], fastnn.SearchResult]:
-    """The search on MNIST."""
+def held_out(quick: bool) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Rows of MNIST's training set to learn from, and the settings of a search that is judged by the sixth of them that is held out."""
     with np.load(training.MNIST) as file:
         order = np.random.default_rng(0).permutation(60_000)[: 2400 if quick else None]
-        x, y, x_test, y_test = file["x_train"][order], file["y_train"][order], file["x_test"], file["y_test"]
+        x, y = file["x_train"][order], file["y_train"][order]
     held = len(x) // 6
-    updates = math.ceil((len(x) - held) / BATCH)
+    return x[held:], y[held:], {"validation_data": (x[:held], y[:held]), "batch_size": BATCH}
+
+
+def deep(stages: Sequence[fastnn.Stage], rows: int) -> fastnn.RandomSearch:
+    """The search of networks of two hidden layers for so many rows of MNIST."""
+    updates = math.ceil(rows / BATCH)
 
     def build(learning_rate: float, weight_decay: float, keep_prob: float, width: int, epochs: int) -> fastnn.Trainer:
         net = fastnn.MLP((784, width, width, 10), keep_prob=keep_prob, seed=1)
@@ -67,10 +75,17 @@ def mnist(quick: bool) -> tuple[dict[str, Any], fastnn.SearchResult]:
 
     space = {"learning_rate": fastnn.LogUniform(1e-5, 1e-1), "weight_decay": fastnn.LogUniform(1e-8, 1e-3),
              "keep_prob": fastnn.Uniform(0.5, 1.0), "width": fastnn.IntUniform(256, 1024, log=True)}  # fmt: skip
+    return fastnn.RandomSearch(build, space, stages)
+
+
+def mnist(quick: bool) -> tuple[dict[str, Any], fastnn.SearchResult]:
+    """The search on MNIST."""
+    x, y, settings = held_out(quick)
+    with np.load(training.MNIST) as file:
+        x_test, y_test = file["x_test"], file["y_test"]
     stages = [fastnn.Stage(4), fastnn.Stage(2, epochs=2)] if quick else [fastnn.Stage(44), fastnn.Stage(16, epochs=15)]
     start = time.perf_counter()
-    result = quietly(fastnn.RandomSearch(build, space, stages), x[held:], y[held:], validation_data=(x[:held], y[:held]), batch_size=BATCH,
-                     progress=sys.stderr.isatty())
+    result = quietly(deep(stages, len(x)), x, y, **settings, progress=sys.stderr.isatty())
     seconds = time.perf_counter() - start
     best, good = result.best, [trial for trial in result.trials if (trial.score or 0.0) >= WANTED]
     predicted = result.networks()[0].predict(x_test)
@@ -91,7 +106,8 @@ def small(quick: bool) -> tuple[fastnn.RandomSearch, np.ndarray, np.ndarray, dic
 
     space = {"learning_rate": fastnn.LogUniform(1e-4, 1e-1), "weight_decay": fastnn.LogUniform(1e-6, 1e-1),
              "width": fastnn.IntUniform(16, 64, log=True)}  # fmt: skip
-    return fastnn.RandomSearch(build, space, [fastnn.Stage(6 if quick else COUNT, settings["epochs"])]), x, y, settings
+    search = fastnn.RandomSearch(build, space, [fastnn.Stage(6 if quick else COUNT, settings["epochs"])])
+    return search, x, y, {"folds": settings["folds"], "batch_size": settings["batch"]}
 
 
 def wide(quick: bool) -> tuple[fastnn.RandomSearch, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -105,20 +121,27 @@ def wide(quick: bool) -> tuple[fastnn.RandomSearch, np.ndarray, np.ndarray, dict
         return fastnn.Trainer(net, optimizer=fastnn.Adam(learning_rate), preprocessing=fastnn.Standardizer(axis="global"))
 
     space = {"learning_rate": fastnn.LogUniform(1e-4, 1e-1), "keep_prob": fastnn.Uniform(0.5, 1.0)}
-    return fastnn.RandomSearch(build, space, [fastnn.Stage(4 if quick else 16)]), x, y, {"batch": BATCH, "folds": 3}
+    return fastnn.RandomSearch(build, space, [fastnn.Stage(4 if quick else 16)]), x, y, {"folds": 3, "batch_size": BATCH}
 
 
-def turns(case: Any, quick: bool) -> tuple[dict[str, list[float]], fastnn.SearchResult]:
+def coarse(quick: bool) -> tuple[fastnn.RandomSearch, np.ndarray, np.ndarray, dict[str, Any]]:
+    """A part of the coarse stage of the search on MNIST, its rows, and its settings."""
+    x, y, settings = held_out(quick)
+    return deep([fastnn.Stage(2 if quick else COARSE)], len(x)), x, y, settings
+
+
+def turns(case: Any, quick: bool, ways: Sequence[str] = tuple(WAYS)) -> tuple[dict[str, list[float]], fastnn.SearchResult]:
     """Seconds of a search in each of the ways, which take turns, and the result, which is the same in all."""
     search, x, y, settings = case(quick)
-    taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    taken: dict[str, list[float]] = {way: [] for way in ways}
     try:
         for turn in range(2 if quick else ROUNDS + 1):
-            for way, (threads, together) in WAYS.items():
+            for way in ways:
+                threads, together = WAYS[way]
                 progress(f"{case.__name__}, {way}, round {turn} ...")
                 fastnn.set_num_threads(threads)
                 start = time.perf_counter()
-                result = quietly(search, x, y, folds=settings["folds"], batch_size=settings["batch"], together=together)
+                result = quietly(search, x, y, **settings, together=together)
                 taken[way].append(time.perf_counter() - start)
     finally:
         fastnn.set_num_threads(THREADS)
@@ -156,6 +179,7 @@ def measure(pattern: str, quick: bool) -> tuple[dict[str, Any], fastnn.SearchRes
             notes.append(note)
         else:
             data["wide"] = turns(wide, quick)[0]
+            data["coarse"] = turns(coarse, quick, TOGETHER)[0]
     if re.search(pattern, "mnist"):
         if note := training.mnist_note():
             notes.append(note)
@@ -163,6 +187,12 @@ def measure(pattern: str, quick: bool) -> tuple[dict[str, Any], fastnn.SearchRes
             data["mnist"], picture = mnist(quick)
     progress()
     return {"machine": machine(peaks, QUICK, ()) | {"quick": quick}, "notes": sorted(set(notes)), **data}, picture
+
+
+def gains(medians: dict[str, float]) -> str:
+    """How many times as fast the first way is as each of the others."""
+    (first, fastest), *others = medians.items()
+    return "\n".join(f"{first}: {seconds / fastest:.2f} times as fast as {way}" for way, seconds in others)
 
 
 def text(data: dict[str, Any]) -> str:
@@ -179,13 +209,12 @@ def text(data: dict[str, Any]) -> str:
             seconds = statistics.median(rival["seconds"])
             lines.append([name, time_text(seconds), f"{seconds / fastest:.2f}", f"{rival['best']:.2%}"])
         parts.append(aligned(lines, left=1))
-        alone = medians["1 thread, one after another"]
-        parts.append(f"two threads over one, one trial after another: {alone / fastest:.2f} times as fast")
-    if "wide" in data:
-        medians = {way: statistics.median(seconds) for way, seconds in data["wide"].items()}
-        lines = [["16 networks on rows of MNIST", "seconds"], *([f"fastnn, {way}", time_text(taken)] for way, taken in medians.items())]
-        times = medians["1 thread, one after another"] / medians["2 threads, 16 together"]
-        parts.append(f"{aligned(lines, left=1)}\n\ntwo threads over one, one trial after another: {times:.2f} times as fast")
+        parts.append(gains(medians))
+    for name, title in (("wide", "16 networks on rows of MNIST"), ("coarse", f"{COARSE} trials of the coarse stage of MNIST")):
+        if name in data:
+            medians = {way: statistics.median(seconds) for way, seconds in data[name].items()}
+            lines = [[title, "seconds"], *([f"fastnn, {way}", time_text(taken)] for way, taken in medians.items())]
+            parts += [aligned(lines, left=1), gains(medians)]
     if "mnist" in data:
         found = data["mnist"]
         parameters = ", ".join(f"{name} {value:.3g}" for name, value in found["parameters"].items())
