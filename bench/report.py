@@ -230,7 +230,7 @@ def plot_table(path: Path, data: dict[str, Any]) -> None:
     axes.set_xlabel("time relative to fastnn (to the right of the line: slower than fastnn)")
     axes.grid(axis="x", which="both", linewidth=0.3)
     if names:
-        figure.legend(loc="outside upper center", ncols=len(names))
+        figure.legend(loc="outside upper center", ncols=min(len(names), 4))
     axes.set_title("\n".join(caption(data["machine"])), fontsize=8)
     figure.savefig(path, dpi=150)
 
