@@ -139,10 +139,10 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
     return rounded_up(most);
 }
 
-size_t fnn_network_reserve(struct fnn_network *net, ptrdiff_t rows, int store)
+size_t fnn_network_reserve(struct fnn_network *net, ptrdiff_t rows, int store, int alone)
 {
     const struct fnn_real_kernels *kernels = &fnn_active()->real[net->dtype];
-    const int threads = fnn_threads();
+    const int threads = alone ? 1 : fnn_threads();
     if (rows <= net->capacity && store <= net->stored && net->threads == threads && net->kernels == kernels) return 0;
     const struct fnn_network before = {.capacity = net->capacity, .stored = net->stored, .threads = net->threads, .kernels = net->kernels};
     net->capacity = rows = larger(rows, net->capacity);

@@ -63,8 +63,9 @@ struct fnn_network *fnn_network_new(const struct fnn_network_plan *plan); /* NUL
 void fnn_network_free(struct fnn_network *network);
 
 /* Makes room for `rows` rows at a time, and for all gradients when `store`, as batches in several parts need them; 0 or the bytes that
- * could not be had. Comes before each run, of which it sets the threads. */
-size_t fnn_network_reserve(struct fnn_network *network, ptrdiff_t rows, int store);
+ * could not be had. Comes before each run, of which it sets the threads: one if `alone`, which is for networks that are run by tasks of a
+ * job, else all. */
+size_t fnn_network_reserve(struct fnn_network *network, ptrdiff_t rows, int store, int alone);
 size_t fnn_network_bytes(const struct fnn_network *network); /* held */
 struct fnn_statistics *fnn_network_statistics(struct fnn_network *network);
 

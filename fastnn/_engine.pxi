@@ -62,7 +62,7 @@ cdef extern from "network.h" nogil:
         void *context
     fnn_network *fnn_network_new(const fnn_network_plan *) noexcept
     void fnn_network_free(fnn_network *) noexcept
-    size_t fnn_network_reserve(fnn_network *, Py_ssize_t, int) noexcept
+    size_t fnn_network_reserve(fnn_network *, Py_ssize_t, int, int) noexcept
     size_t fnn_network_bytes(const fnn_network *) noexcept
     fnn_statistics *fnn_network_statistics(fnn_network *) noexcept
     Py_ssize_t fnn_network_run(fnn_network *, const fnn_rows *, const fnn_updates *, double, const fnn_watch *, fnn_end *) noexcept
@@ -265,8 +265,9 @@ cdef class Engine:
                 and self.plan.loss == other.plan.loss)
 
     cdef list prepare(self, fnn_updates *updates, Py_ssize_t rows, batch_size, micro_batch, first, count, Py_ssize_t last, scalars,
-                      bias_scalars, step):
-        """Fill in `updates` but for `measure`, `last` being the number of the last batch; returns arrays that must stay alive."""
+                      bias_scalars, step, bint alone):
+        """Fill in `updates` but for `measure`, `last` being the number of the last batch, and get ready to run on one thread (`alone`) or
+        all; returns arrays that must stay alive."""
         scalars, bias_scalars = np.ascontiguousarray(scalars), np.ascontiguousarray(bias_scalars)
         updates.batch, updates.micro, updates.first, updates.count = batch_size, min(micro_batch, batch_size, max(1, rows)), first, count
         if updates.batch < 1 or updates.micro < 1 or updates.first < 0 or (count > 0 and last * updates.batch >= rows):
@@ -277,13 +278,13 @@ cdef class Engine:
         if len(scalars) < count:
             raise checks.fail(ValueError, "Engine", "scalars", "have a row an update", str(count), str(len(scalars)))
         updates.scalars_stride, updates.step = scalars.shape[1], step
-        self.reserve(updates.micro, updates.micro < min(updates.batch, rows))
+        self.reserve(updates.micro, updates.micro < min(updates.batch, rows), alone)
         return [scalars, bias_scalars]
 
-    cdef reserve(self, Py_ssize_t rows, bint store):
+    cdef reserve(self, Py_ssize_t rows, bint store, bint alone):
         cdef size_t failed
         with nogil:
-            failed = fnn_network_reserve(self.network, rows, store)
+            failed = fnn_network_reserve(self.network, rows, store, alone)
         if failed:
             raise out_of_memory("Trainer", failed)
 
@@ -306,7 +307,7 @@ cdef class Engine:
             self.done, self.failure = 0, False
             kept = self.describe(&rows, x, y, weight, order)
             kept += self.prepare(&job, rows.count, batch_size, micro_batch, first, updates, first + updates - 1, scalars, bias_scalars,
-                                 step)
+                                 step, False)
             job.measure = measure
             while job.count > 0 and end == FNN_TIME:
                 seconds = SLICE
@@ -380,7 +381,7 @@ cdef class Engine:
             job.batch = job.micro = xs.shape[0]
             job.first, job.count, job.step, job.measure, job.scalars_stride = 0, 1, step, 0, width
             job.scalars, job.bias_scalars = <const double *>ws.buf + index * width, <const double *>bs.buf + index * width
-            self.reserve(job.micro, False)
+            self.reserve(job.micro, False, False)
             self.done, kept = 0, statistics[0]
             statistics.loss = statistics.weight = 0.0
             with nogil:
@@ -411,7 +412,7 @@ cdef class Engine:
         self.enter()
         try:
             kept = self.describe(&rows, x, None, None, None)
-            self.reserve(max(1, rows.count), False)
+            self.reserve(max(1, rows.count), False, False)
             scores = empty((rows.count, self.outputs), self.dtype)
             out = address("scores", scores, self.dtype, scores.shape, True)
             with nogil:
@@ -485,7 +486,7 @@ def train_members(engines, jobs, double deadline):
             if shuffle and m.rows.count >= 2**32:
                 raise checks.fail(ValueError, "fit_many", "rows", "be fewer", "less than 2**32", str(m.rows.count))
             kept.append(engine.prepare(&m.updates, m.rows.count, batch_size, batch_size, first, updates, m.an_epoch - 1, scalars,
-                                       bias_scalars, step))
+                                       bias_scalars, step, count > 1))
             losses = empty(1 + (first + updates) // m.an_epoch, float64)
             m.losses = <double *>address("losses", losses, float64, losses.shape, True)
             kept.append(losses)
