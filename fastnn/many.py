@@ -108,11 +108,6 @@ class Member:
         self.goal = (trainer._first_step if trainer._cut == self.cut else trainer.steps) + epochs * self.updates
 
     @property
-    def work(self) -> int:
-        """What an epoch costs, in multiply-adds of a forward pass."""
-        return self.cut.rows * sum(layer.weight.size for layer in self.trainer.net.layers)
-
-    @property
     def at_work(self) -> bool:
         """Whether there is more to do of what was begun."""
         return self.stopped is None and self.trainer.steps < self.goal
@@ -181,8 +176,7 @@ def train(members: Sequence[Member], epochs: int, deadline: float = math.inf) ->
     """
     for member in members:
         member.begin(epochs)
-    largest_first = sorted(members, key=lambda member: member.work, reverse=True)  # so that the last ones to end end soon after each other
-    while at_work := [member for member in largest_first if member.at_work]:
+    while at_work := [member for member in members if member.at_work]:
         compiled = [member for member in at_work if member.compiled]
         if compiled and backend.train_members is not None:
             engines = [member.trainer._engine for member in compiled]

@@ -229,13 +229,3 @@ def test_the_same_network_twice():
     net = MLP((7, 4))
     with pytest.raises(ValueError, match="different objects"):
         fit_many([net, net], X, Y)
-
-
-def test_the_largest_networks_are_begun_first(monkeypatch):
-    """Or a large one that comes last would keep one thread at work while the others have nothing to do."""
-    widths, begun = (9, 30, 5, 20), []
-    job = many.Member.job
-    monkeypatch.setattr(many.Member, "job", lambda member: begun.append(member.trainer.net.sizes[1]) or job(member))
-    histories = fit_many([MLP((7, width, 4)) for width in widths], X, Y, epochs=1)
-    assert begun[:4] == [30, 20, 9, 5]
-    assert len(histories) == 4
