@@ -7,6 +7,7 @@
 
 enum {
     SMALL_WORKSPACE = 16384, /* on the stack, when it is enough */
+    BACKWARD_FLOPS = 6000000, /* of both products; less is done by one thread: another would first fetch what this one has just written */
     GATE_UNIT = 64,          /* columns that stay together */
     GATE_ELEMENTS = 4096,    /* fewer are not worth a second thread; more are, since what another core has read is slow to write */
     ALIGNMENT = 64
@@ -87,10 +88,11 @@ size_t fnn_linear_backward(enum fnn_dtype dtype, const struct fnn_matrix *dy, co
     const size_t sums_bytes = db.data ? (size_t)rounded_up(o * size, ALIGNMENT) : 0;
     struct fnn_gating gating = {.kernels = kernels, .dtype = dtype, .dy = *dy, .scale = scale};
     if (gate) gating.gate = *gate;
-    struct fnn_product input = {.kernels = kernels, .dtype = dtype, .a = dz, .b = fnn_transposed(*w), .y = *dx};
+    const int threads = 4.0 * (double)n * (double)o * (double)x->columns < BACKWARD_FLOPS ? 1 : 0;
+    struct fnn_product input = {.kernels = kernels, .dtype = dtype, .a = dz, .b = fnn_transposed(*w), .y = *dx, .threads = threads};
     /* Cut by rows: two threads that write halves of the same rows took up to twice as long, for processors fetch ahead along them. */
     struct fnn_product weight = {
-        .kernels = kernels, .dtype = dtype, .a = fnn_transposed(*x), .b = dz, .y = *dw, .split = FNN_ROWS_FIRST};
+        .kernels = kernels, .dtype = dtype, .a = fnn_transposed(*x), .b = dz, .y = *dw, .split = FNN_ROWS_FIRST, .threads = threads};
     const size_t gating_bytes = fnn_gating_plan(&gating);
     const size_t input_bytes = dx->data ? fnn_product_plan(&input) : 0, weight_bytes = dw->data ? fnn_product_plan(&weight) : 0;
     size_t shared = gating_bytes > input_bytes ? gating_bytes : input_bytes;
