@@ -10,7 +10,7 @@
 
 #include "pool.h"
 
-enum { CALLERS = 4, JOBS = 3000, MOST_TASKS = 9, CHILDREN = 30, VERY_MANY = 10000, TURNS = 40, RELAYS = 200, WATCHDOG_SECONDS = 300 };
+enum { CALLERS = 4, JOBS = 3000, MOST_TASKS = 9, CHILDREN = 30, VERY_MANY = 10000, TURNS = 3000, RELAYS = 20, WATCHDOG_SECONDS = 300 };
 enum { MEETINGS = 10, PAUSE_MICROSECONDS = 5000, LOOKS = 4000, LOOK_MICROSECONDS = 500 };
 
 struct job { /* plain integers: what a task writes must reach the caller, and no other task may write it */
