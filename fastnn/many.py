@@ -179,9 +179,9 @@ def train(members: Sequence[Member], epochs: int, deadline: float = math.inf) ->
     while at_work := [member for member in members if member.at_work]:
         compiled = [member for member in at_work if member.compiled]
         if compiled and backend.train_members is not None:
-            engines = [member.trainer._engine for member in compiled]
+            engines, jobs = [member.trainer._engine for member in compiled], [member.job() for member in compiled]
             try:
-                backend.train_members(engines, [member.job() for member in compiled], deadline)
+                backend.train_members(engines, jobs, deadline)
             finally:
                 for member in compiled:
                     member.settle()

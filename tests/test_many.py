@@ -229,3 +229,20 @@ def test_the_same_network_twice():
     net = MLP((7, 4))
     with pytest.raises(ValueError, match="different objects"):
         fit_many([net, net], X, Y)
+
+
+@pytest.mark.parametrize("at", [0, 5])
+def test_what_a_schedule_raises_comes_through(at):
+    """From the first job as from a later one, with the weights of a completed update."""
+    class Broken(fastnn.schedules.Schedule):
+        def multipliers(self, steps, epoch, state):
+            if epoch >= at:
+                raise RuntimeError("mine")
+            return np.ones(len(steps))
+
+        by_epoch = True
+
+    trainers = [Trainer(MLP((7, 5, 4), seed=seed), schedule=Broken()) for seed in range(3)]
+    with pytest.raises(RuntimeError, match="mine"):
+        fit_many(trainers, X, Y, epochs=9)
+    assert [trainer.epochs for trainer in trainers] == [at] * 3
