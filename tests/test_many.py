@@ -240,8 +240,6 @@ def test_what_a_schedule_raises_comes_through(at):
                 raise RuntimeError("mine")
             return np.ones(len(steps))
 
-        by_epoch = True
-
     trainers = [Trainer(MLP((7, 5, 4), seed=seed), schedule=Broken()) for seed in range(3)]
     with pytest.raises(RuntimeError, match="mine"):
         fit_many(trainers, X, Y, epochs=9)
