@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "pool.h"
+#include "sizes.h"
 
 enum {
     MOST_K = 512,             /* terms summed in registers before y is touched: a packed panel of so many fits any second-level cache */
@@ -31,11 +32,6 @@ enum {
     NEAR_BYTES = 1 << 19,     /* where the rows of b that they take stay in the core's own cache: so much does, besides other things */
     ALIGNMENT = 64
 };
-
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-static ptrdiff_t parts_of(ptrdiff_t n, ptrdiff_t step) { return (n + step - 1) / step; }
-static ptrdiff_t rounded_up(ptrdiff_t n, ptrdiff_t step) { return parts_of(n, step) * step; }
 
 static struct fnn_cut cut(ptrdiff_t n, ptrdiff_t parts) { return (struct fnn_cut){n / parts, n % parts}; }
 static ptrdiff_t start(struct fnn_cut c, ptrdiff_t part) { return part * c.least + smaller(part, c.more); }

@@ -4,17 +4,16 @@
 
 #include "gemm.h"
 #include "pool.h"
+#include "sizes.h"
 
 enum {
-    SMALL_WORKSPACE = 16384, /* on the stack, when it is enough */
+    SMALL_WORKSPACE = 16384,  /* on the stack, when it is enough */
     BACKWARD_FLOPS = 6000000, /* of both products; less is done by one thread: another would first fetch what this one has just written */
-    GATE_UNIT = 64,          /* columns that stay together */
-    GATE_ELEMENTS = 4096,    /* fewer are not worth a second thread; more are, since what another core has read is slow to write */
+    GATE_UNIT = 64,           /* columns that stay together */
+    GATE_ELEMENTS = 4096,     /* fewer are not worth a second thread; more are, since what another core has read is slow to write */
     ALIGNMENT = 64
 };
 
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t rounded_up(ptrdiff_t n, ptrdiff_t step) { return (n + step - 1) / step * step; }
 static const struct fnn_real_kernels *kernels_of(enum fnn_dtype dtype) { return &fnn_active()->real[dtype]; }
 
 size_t fnn_linear_forward(enum fnn_dtype dtype, const struct fnn_matrix *x, const struct fnn_matrix *w, struct fnn_vector b, int relu,

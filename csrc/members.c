@@ -4,22 +4,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "kernels.h"
 #include "pool.h"
+#include "sizes.h"
 
 enum { BLOCK_ROWS = 256 }; /* scored at a time: their activations stay in cache */
-
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static size_t rounded_up(size_t bytes) { return (bytes + FNN_LINE - 1) / FNN_LINE * FNN_LINE; }
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 struct job {
     void *members;
@@ -48,13 +38,13 @@ static void train_member(void *context, int task)
 {
     const struct job *job = context;
     struct fnn_training *m = (struct fnn_training *)job->members + task;
-    while (m->updates.count > 0 && m->end == FNN_TIME && now() < job->until) {
+    while (m->updates.count > 0 && m->end == FNN_TIME && fnn_seconds() < job->until) {
         if (m->updates.first == m->an_epoch) begin_next_epoch(m);
         if (!m->ordered) put_in_order(m);
         struct fnn_updates run = m->updates;
         run.count = smaller(run.count, m->an_epoch - run.first);
         run.measure = run.first + run.count == m->an_epoch;
-        const ptrdiff_t done = fnn_network_run(m->network, &m->rows, &run, job->until - now(), NULL, &m->end);
+        const ptrdiff_t done = fnn_network_run(m->network, &m->rows, &run, job->until - fnn_seconds(), NULL, &m->end);
         m->done += done;
         m->updates.count -= done;
         m->updates.first += done;
@@ -70,7 +60,7 @@ static void train_member(void *context, int task)
 
 void fnn_train_members(int count, struct fnn_training *members, double seconds)
 {
-    struct job job = {members, now() + seconds};
+    struct job job = {members, fnn_seconds() + seconds};
     fnn_parallel(count, train_member, &job);
 }
 
@@ -87,17 +77,12 @@ static ptrdiff_t widest_hidden(const struct fnn_network_plan *plan)
 static struct fnn_matrix inputs(const struct fnn_scoring *m, ptrdiff_t start, ptrdiff_t n, char *room)
 {
     const struct fnn_network_plan *plan = m->plan;
-    const struct fnn_real_kernels *kernels = &fnn_active()->real[plan->dtype];
     const ptrdiff_t width = plan->sizes[0], size = (ptrdiff_t)fnn_size(plan->dtype);
-    const int own = m->rows.elements == FNN_OWN;
-    const ptrdiff_t element = own ? size : m->rows.elements == FNN_BYTES ? 1 : (ptrdiff_t)(sizeof(float) + sizeof(double)) - size;
-    char *from = (char *)m->rows.x + start * m->rows.x_stride * element;
-    if (own && !plan->mean) return (struct fnn_matrix){from, n, width, m->rows.x_stride, 1};
-    for (ptrdiff_t r = 0; r < n; r++) {
-        char *to = room + r * width * size, *row = from + r * m->rows.x_stride * element;
-        if (!own) (m->rows.elements == FNN_BYTES ? kernels->from_bytes : kernels->from_other)(width, row, to);
-        if (plan->mean) kernels->standardise(width, own ? row : to, plan->mean, plan->inverse_std, to);
-    }
+    const ptrdiff_t stride = m->rows.x_stride * fnn_element_bytes(plan->dtype, &m->rows);
+    char *from = (char *)m->rows.x + start * stride;
+    if (m->rows.elements == FNN_OWN && !plan->mean) return (struct fnn_matrix){from, n, width, m->rows.x_stride, 1};
+    for (ptrdiff_t r = 0; r < n; r++)
+        fnn_take_row(plan->dtype, &m->rows, width, from + r * stride, plan->mean, plan->inverse_std, room + r * width * size);
     return (struct fnn_matrix){room, n, width, width, 1};
 }
 
@@ -125,8 +110,8 @@ static void score_member(void *context, int task)
 {
     const struct job *job = context;
     struct fnn_scoring *m = (struct fnn_scoring *)job->members + task;
-    if (m->done == m->rows.count || m->failed || now() >= job->until) return;
-    const size_t row = rounded_up(BLOCK_ROWS * fnn_size(m->plan->dtype));
+    if (m->done == m->rows.count || m->failed || fnn_seconds() >= job->until) return;
+    const size_t row = whole_lines(BLOCK_ROWS * fnn_size(m->plan->dtype));
     const size_t x = row * (size_t)m->plan->sizes[0], y = row * (size_t)widest_hidden(m->plan);
     char *room = aligned_alloc(FNN_LINE, x + 2 * y);
     if (!room) {
@@ -138,13 +123,13 @@ static void score_member(void *context, int task)
         const ptrdiff_t n = smaller(BLOCK_ROWS, m->rows.count - m->done);
         m->failed = score_block(m, m->done, n, room, (char *const[]){room + x, room + x + y});
         if (!m->failed) m->done += n;
-    } while (!m->failed && m->done < m->rows.count && now() < job->until);
+    } while (!m->failed && m->done < m->rows.count && fnn_seconds() < job->until);
     fnn_flush_end(saved);
     free(room);
 }
 
 void fnn_score_members(int count, struct fnn_scoring *members, double seconds)
 {
-    struct job job = {members, now() + seconds};
+    struct job job = {members, fnn_seconds() + seconds};
     fnn_parallel(count, score_member, &job);
 }

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "pool.h"
+#include "sizes.h"
 
 enum {
     WIDE_BYTES = 2048,  /* rows from this length on are kept an odd number of cache lines apart */
@@ -15,9 +16,6 @@ enum {
     WATCHED_WEIGHTS = 1 << 28, /* weights times rows from which on an update is long enough to be given up half-way */
 };
 
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-static size_t rounded_up(size_t bytes) { return (bytes + FNN_LINE - 1) / FNN_LINE * FNN_LINE; }
 static struct fnn_layer *last_layer(struct fnn_network *net) { return &net->layer[net->layers - 1]; }
 
 static ptrdiff_t stride_of(const struct fnn_network *net, ptrdiff_t columns)
@@ -71,7 +69,7 @@ struct fnn_statistics *fnn_network_statistics(struct fnn_network *net) { return 
 static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
 {
     size_t used = 0;
-#define TAKE(bytes) (used += rounded_up((size_t)(bytes)), arena ? arena + used - rounded_up((size_t)(bytes)) : NULL)
+#define TAKE(bytes) (used += whole_lines((size_t)(bytes)), arena ? arena + used - whole_lines((size_t)(bytes)) : NULL)
     const ptrdiff_t size = net->size, outputs = last_layer(net)->o;
     ptrdiff_t widest = 0;
     net->gathered = (struct fnn_matrix){NULL, rows, net->layer[0].i, stride_of(net, net->layer[0].i), 1};
@@ -136,7 +134,7 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
                                 k > 0 ? fnn_product_plan(&layer->input) : 0};
         for (int b = 0; b < 4; b++) most = bytes[b] > most ? bytes[b] : most;
     }
-    return rounded_up(most);
+    return whole_lines(most);
 }
 
 size_t fnn_network_reserve(struct fnn_network *net, ptrdiff_t rows, int store, int alone)
@@ -184,16 +182,26 @@ struct gathering {
     int tasks;
 };
 
-static ptrdiff_t element_bytes(const struct fnn_network *net, const struct fnn_rows *rows)
+ptrdiff_t fnn_element_bytes(enum fnn_dtype dtype, const struct fnn_rows *rows)
 {
-    const ptrdiff_t other = (ptrdiff_t)(sizeof(float) + sizeof(double)) - net->size;
-    return rows->elements == FNN_BYTES ? 1 : rows->elements == FNN_OWN ? net->size : other;
+    const ptrdiff_t own = (ptrdiff_t)fnn_size(dtype), other = (ptrdiff_t)(sizeof(float) + sizeof(double)) - own;
+    return rows->elements == FNN_BYTES ? 1 : rows->elements == FNN_OWN ? own : other;
+}
+
+void fnn_take_row(enum fnn_dtype dtype, const struct fnn_rows *rows, ptrdiff_t n, const void *from, const void *mean,
+                  const void *inverse_std, void *to)
+{
+    const struct fnn_real_kernels *kernels = &fnn_active()->real[dtype];
+    const int own = rows->elements == FNN_OWN;
+    if (!own) (rows->elements == FNN_BYTES ? kernels->from_bytes : kernels->from_other)(n, from, to);
+    if (mean) kernels->standardise(n, own ? from : to, mean, inverse_std, to);
+    else if (own) memcpy(to, from, (size_t)n * fnn_size(dtype));
 }
 
 static const char *row_to_gather(const struct gathering *g, ptrdiff_t r)
 {
     const ptrdiff_t row = g->rows->order ? g->rows->order[g->start + r] : g->start + r;
-    return (const char *)g->rows->x + row * g->rows->x_stride * element_bytes(g->net, g->rows);
+    return (const char *)g->rows->x + row * g->rows->x_stride * fnn_element_bytes(g->net->dtype, g->rows);
 }
 
 static void gather_part(void *context, int task)
@@ -201,15 +209,12 @@ static void gather_part(void *context, int task)
     const struct gathering *g = context;
     const struct fnn_network *net = g->net;
     const ptrdiff_t n = net->x.rows, width = net->gathered.columns, first = n * task / g->tasks, end = n * (task + 1) / g->tasks;
-    const ptrdiff_t bytes = width * element_bytes(net, g->rows);
+    const ptrdiff_t bytes = width * fnn_element_bytes(net->dtype, g->rows);
     for (ptrdiff_t r = first; r < end; r++) {
         const char *from = row_to_gather(g, r), *next = row_to_gather(g, smaller(r + ROWS_AHEAD, end - 1));
         for (ptrdiff_t b = 0; b < bytes; b += FNN_LINE) __builtin_prefetch(next + b);
         char *to = (char *)net->gathered.data + r * net->gathered.row_stride * net->size;
-        const int own = g->rows->elements == FNN_OWN;
-        if (!own) (g->rows->elements == FNN_BYTES ? net->kernels->from_bytes : net->kernels->from_other)(width, from, to);
-        if (net->mean) net->kernels->standardise(width, own ? from : to, net->mean, net->inverse_std, to);
-        else if (own) memcpy(to, from, (size_t)bytes);
+        fnn_take_row(net->dtype, g->rows, width, from, net->mean, net->inverse_std, to);
     }
 }
 
@@ -277,7 +282,7 @@ static void set_streams(struct fnn_network *net, uint64_t step)
     for (ptrdiff_t k = 0; k < net->layers; k++) net->layer[k].drop.stream = base + (uint64_t)k + 1;
 }
 
-static double now(void)
+double fnn_seconds(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -287,8 +292,8 @@ static double now(void)
 /* Whether the update under way is to be given up. */
 static int stopped(struct fnn_network *net)
 {
-    if (!net->watch || now() < net->ask_at) return 0;
-    net->ask_at = now() + net->ask_every;
+    if (!net->watch || fnn_seconds() < net->ask_at) return 0;
+    net->ask_at = fnn_seconds() + net->ask_every;
     return net->watch->stop(net->watch->context);
 }
 
@@ -389,7 +394,7 @@ ptrdiff_t fnn_network_run(struct fnn_network *net, const struct fnn_rows *rows, 
                           const struct fnn_watch *watch, enum fnn_end *end)
 {
     const uint64_t saved = fnn_flush_begin();
-    const double until = now() + seconds;
+    const double until = fnn_seconds() + seconds;
     ptrdiff_t done = 0, weights = 0;
     for (ptrdiff_t k = 0; k < net->layers; k++) weights += net->layer[k].i * net->layer[k].o;
     net->watch = weights >= WATCHED_WEIGHTS / updates->batch ? watch : NULL;
@@ -403,7 +408,7 @@ ptrdiff_t fnn_network_run(struct fnn_network *net, const struct fnn_rows *rows, 
             break;
         }
         done++;
-        if (now() >= until) break;
+        if (fnn_seconds() >= until) break;
     }
     net->watch = NULL;
     fnn_flush_end(saved);

@@ -44,6 +44,13 @@ struct fnn_rows {
     const int64_t *order; /* row numbers, or NULL for 0, 1, 2 ... */
 };
 
+/* Bytes of an element of x; and n of them as the network takes them: converted, standardised where there is a mean. */
+ptrdiff_t fnn_element_bytes(enum fnn_dtype dtype, const struct fnn_rows *rows);
+void fnn_take_row(enum fnn_dtype dtype, const struct fnn_rows *rows, ptrdiff_t n, const void *from, const void *mean,
+                  const void *inverse_std, void *to);
+
+double fnn_seconds(void); /* of the monotonic clock */
+
 /* Update u takes the rows of batch first + u, `micro` at a time, and row u of the scalars, which are those of `update`. */
 struct fnn_updates {
     ptrdiff_t batch, micro, first, count;

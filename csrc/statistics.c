@@ -5,6 +5,7 @@
 
 #include "kernels.h"
 #include "pool.h"
+#include "sizes.h"
 
 enum { SPAN = 256 }; /* columns gathered together: their sums stay in the first cache, while the block stays in the second */
 
@@ -15,8 +16,6 @@ struct statistics_job {
     void (*gather)(const struct statistics_job *job, ptrdiff_t block, ptrdiff_t first, ptrdiff_t end);
     void *out[2]; /* of each block, or of each row */
 };
-
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 static void gather_part(void *context, int task)
 {

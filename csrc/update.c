@@ -4,6 +4,7 @@
 
 #include "network_parts.h"
 #include "pool.h"
+#include "sizes.h"
 
 enum {
     MEASURED_ALONE = 1 << 18, /* elements whose magnitudes one thread finds */
@@ -11,8 +12,7 @@ enum {
     AHEAD = 4                 /* rows of parameters that are fetched before their turn: too far apart for the hardware to foresee */
 };
 
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static double larger(double a, double b) { return a > b || isnan(a) ? a : b; }
+static double greater(double a, double b) { return a > b || isnan(a) ? a : b; }
 
 /* n neighbouring elements of a parameter from `offset` on; `gradient` is the caller's scratch. */
 static void update_span(const struct fnn_network *net, const struct fnn_parameter *arrays, ptrdiff_t n, ptrdiff_t offset, void *gradient,
@@ -121,7 +121,7 @@ static void magnitudes_part(void *context, int task)
             double most = 0.0;
             for (ptrdiff_t r = 0; r < rows; r++) {
                 const char *row = (const char *)of[m]->data + (r * of[m]->row_stride + first) * net->size;
-                most = larger(most, net->kernels->magnitude(columns, row));
+                most = greater(most, net->kernels->magnitude(columns, row));
             }
             net->magnitudes[(task * net->layers + k) * 2 + m] = most;
         }
@@ -139,8 +139,8 @@ static double bound_of_gradients(struct fnn_network *net)
     for (ptrdiff_t k = 0; k < net->layers; k++) {
         double most[2] = {1.0, 0.0};
         for (ptrdiff_t task = 0; task < net->magnitude_tasks; task++)
-            for (int m = 0; m < 2; m++) most[m] = larger(most[m], net->magnitudes[(task * net->layers + k) * 2 + m]);
-        bound = larger(bound, (double)net->layer[k].dz.rows * most[0] * most[1]);
+            for (int m = 0; m < 2; m++) most[m] = greater(most[m], net->magnitudes[(task * net->layers + k) * 2 + m]);
+        bound = greater(bound, (double)net->layer[k].dz.rows * most[0] * most[1]);
     }
     return bound;
 }
@@ -152,12 +152,12 @@ static double size_of_gradients(struct fnn_network *net)
     double most = 0.0;
     for (ptrdiff_t k = 0; k < net->layers; k++) {
         const struct fnn_layer *layer = &net->layer[k];
-        most = larger(most, net->kernels->magnitude(layer->o, layer->db));
-        if (net->stored) most = larger(most, net->kernels->magnitude(layer->i * layer->o, layer->dw));
+        most = greater(most, net->kernels->magnitude(layer->o, layer->db));
+        if (net->stored) most = greater(most, net->kernels->magnitude(layer->i * layer->o, layer->dw));
     }
     if (net->stored || !(most < INFINITY)) return most;
     const double bound = bound_of_gradients(net);
-    if (bound < limit) return larger(most, bound);
+    if (bound < limit) return greater(most, bound);
     net->scalars = NULL; /* only look */
     atomic_store(&net->unsafe, 0);
     for (ptrdiff_t k = 0; k < net->layers; k++) fnn_product_run(&net->layer[k].gradient, net->workspace);
@@ -215,8 +215,8 @@ static int all_finite(const struct fnn_network *net)
             const struct fnn_layer *layer = &net->layer[k];
             const struct fnn_parameter *p = b ? &layer->bias : &layer->weight;
             const ptrdiff_t n = (b ? 1 : layer->i) * layer->o;
-            most = larger(most, net->kernels->magnitude(n, p->param));
-            for (ptrdiff_t slot = 0; slot < net->slots; slot++) most = larger(most, net->kernels->magnitude(n, p->state[slot]));
+            most = greater(most, net->kernels->magnitude(n, p->param));
+            for (ptrdiff_t slot = 0; slot < net->slots; slot++) most = greater(most, net->kernels->magnitude(n, p->state[slot]));
         }
     return most < INFINITY;
 }

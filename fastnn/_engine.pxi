@@ -134,7 +134,7 @@ cdef class Engine:
     """The compiled engine, see `fastnn.loop.Engine`. One call at a time: a second thread is answered with RuntimeError."""
 
     cdef fnn_network *network
-    cdef fnn_network_plan built  # of which thresholds, states and averages are gone when the engine is made
+    cdef fnn_network_plan built  # less thresholds, states and averages
     cdef Py_ssize_t *sizes
     cdef void **parameters
     cdef object kept, plan, dtype, raised
@@ -187,6 +187,7 @@ cdef class Engine:
             self.built.inverse_std = address("inverse_std", plan.inverse_std, self.dtype, (plan.sizes[0],), False)
         self.built.parameters, self.built.states, self.built.averages = self.parameters, state, (average if averages else NULL)
         self.network = fnn_network_new(&self.built)
+        self.built.thresholds, self.built.states, self.built.averages = NULL, NULL, NULL  # they were this call's
         if self.network == NULL:
             raise MemoryError("fastnn.Engine: no memory for the description of the network")
 
