@@ -21,7 +21,8 @@ enum {
     FAR_BYTES = 1 << 23,      /* from this size on */
     GROUP_BYTES = 5 << 16,    /* of packed panels, where few terms make room for more of them */
     PART_BYTES = 1 << 16,     /* of y that is written, or taken by `finish`, in one go: rows of memory are written along, not across */
-    DIRECT_TILES = 7,         /* up to so many tiles of rows read b in place rather than packed */
+    DIRECT_TILES = 7,         /* up to so many tiles of rows read b in place rather than packed, */
+    CLOSE_BYTES = 1 << 14,    /* and any number where b is as small, so that it stays in the first-level cache, and lies on whole lines */
     DIRECT_K = 32,            /* terms that one tile of rows reads in place before it moves on to the next panel; more tiles, more terms, */
     MOST_DIRECT_K = 128,      /* up to this */
     PACK_A_COLUMNS = 256,     /* columns of y from which a copy of a in tile order is worth its making */
@@ -40,6 +41,9 @@ static char *at(const struct fnn_matrix *m, ptrdiff_t size, ptrdiff_t row, ptrdi
 {
     return (char *)m->data + (row * m->row_stride + column * m->column_stride) * size;
 }
+
+/* Columns rounded up to vectors, whose elements are a power of two: a division would take longer than a small tile's sums. */
+static ptrdiff_t whole_vectors(const struct fnn_product *p, ptrdiff_t columns) { return (columns + p->lanes - 1) & -p->lanes; }
 
 static ptrdiff_t tasks_of(const struct fnn_product *p) { return p->row_parts * p->column_parts * p->term_parts; }
 
@@ -77,7 +81,9 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->tiles = cut(m, p->row_tiles);
     p->panel = kernels->vectors[smaller(larger(m, 1), kernels->most_rows)];
     p->moved = p->b.column_stride == 1 && n >= p->lanes;
-    p->direct = p->moved && p->row_tiles <= DIRECT_TILES;
+    p->direct = p->b.column_stride == 1 && (n >= p->lanes || p->room_in_b) && p->row_tiles <= DIRECT_TILES;
+    const ptrdiff_t b_row = p->b.row_stride * size;
+    p->in_place = p->direct || (p->room_in_b && b_row % FNN_LINE == 0 && k * b_row <= CLOSE_BYTES);
     p->by_rows = p->direct && m == 1 && p->y.column_stride == 1 && p->y.data;
     p->pack_a = n >= PACK_A_COLUMNS && !p->direct && p->a.column_stride != 1;
 
@@ -105,7 +111,7 @@ size_t fnn_product_plan(struct fnn_product *p)
     if (p->k_blocks == 1 && !p->direct) p->chunk_tiles = larger(1, PART_BYTES / (p->group * panel_row * kernels->most_rows));
 
     const int stages = p->k_blocks > 1 || p->group < panels ? 2 : 1; /* whose panels are kept: this one's and the next one's */
-    p->stage_bytes = p->direct ? 0 : rounded_up(p->k_block * p->group * panel_row, ALIGNMENT);
+    p->stage_bytes = p->in_place ? 0 : rounded_up(p->k_block * p->group * panel_row, ALIGNMENT);
     p->panels_bytes = stages * p->stage_bytes;
     const ptrdiff_t part_rows = smaller(p->chunk_tiles, p->row_tiles) * kernels->most_rows;
     p->part_bytes = p->y.data ? 0 : rounded_up(part_rows * p->group * panel_row, ALIGNMENT);
@@ -160,7 +166,8 @@ struct stage {
 static struct stage stage_at(const struct share *s, ptrdiff_t first, ptrdiff_t block, char *packed)
 {
     const struct fnn_product *p = s->p;
-    struct stage g = {.first = first, .panels = larger(0, smaller(p->group, s->panels - first)), .block = block, .packed = packed};
+    if (first >= s->panels) return (struct stage){.first = first};
+    struct stage g = {.first = first, .panels = smaller(p->group, s->panels - first), .block = block, .packed = packed};
     g.column = panel_start(s, g.first);
     g.columns = panel_start(s, g.first + g.panels) - g.column;
     g.k0 = s->first_term + block * p->k_block;
@@ -186,7 +193,7 @@ static void pack_panel(const struct share *s, const struct stage *g, ptrdiff_t p
 {
     const struct fnn_product *p = s->p;
     const ptrdiff_t column = panel_start(s, g->first + panel), lanes = panel_start(s, g->first + panel + 1) - column;
-    const ptrdiff_t width = rounded_up(lanes, p->lanes);
+    const ptrdiff_t width = whole_vectors(p, lanes);
     p->kernels->pack(at(&p->b, p->size, g->k0 + first, column), p->b.column_stride, p->b.row_stride, width, lanes, end - first,
                      packed_panel(s, g, column) + first * width * p->size);
 }
@@ -225,7 +232,7 @@ static struct fnn_move rows_to_move(const struct share *s, const struct stage *n
     const struct fnn_product *p = s->p;
     if (panel >= next->panels) return (struct fnn_move){0};
     const ptrdiff_t row = start(next->rows, tile), column = panel_start(s, next->first + panel);
-    const ptrdiff_t columns = panel_start(s, next->first + panel + 1) - column, width = rounded_up(columns, p->lanes);
+    const ptrdiff_t columns = panel_start(s, next->first + panel + 1) - column, width = whole_vectors(p, columns);
     return (struct fnn_move){
         .from = at(&p->b, p->size, next->k0 + row, column),
         .from_row = p->b.row_stride,
@@ -271,49 +278,73 @@ static int is_last(const struct share *s, const struct stage *now)
     return now->block == s->p->k_blocks - 1 && s->end_term == s->p->a.columns;
 }
 
-/* One panel with one tile of rows, those of y. */
-static void multiply_tile(const struct share *s, struct passing *g, const struct fnn_matrix *y, ptrdiff_t tile, ptrdiff_t panel)
+/* Whether there is no panel to prepare for while this one is multiplied. */
+static int nothing_follows(const struct share *s, const struct passing *g, ptrdiff_t panel)
+{
+    const struct fnn_product *p = s->p;
+    return (p->in_place && !p->direct) || (g->next.panels == 0 && (!p->direct || panel + 1 == g->now.panels));
+}
+
+/* The pointer is set apart from zeros that a compiler may write in one go with it: read across two such stores, it would wait until all
+ * that was written before has left the core, 25 ns a tile. */
+static void run_tile(const struct fnn_product *p, struct fnn_tile *tile, const struct fnn_errands *errands)
+{
+    const int any = (errands->ahead.lines > 0 && errands->ahead.rows > 0) || errands->move.rows > 0;
+    tile->errands = any ? errands : NULL;
+    p->kernels->tile(tile);
+}
+
+/* One panel with one tile of rows, those of y, and with `more` of as many rows that follow, where nothing is to be done meanwhile. */
+static void multiply_tile(const struct share *s, struct passing *g, const struct fnn_matrix *y, ptrdiff_t tile, ptrdiff_t panel,
+                          ptrdiff_t more)
 {
     const struct fnn_product *p = s->p;
     const struct stage *now = &g->now;
     const ptrdiff_t size = p->size, index = s->first_tile + tile, row = start(p->tiles, index), rows = start(p->tiles, index + 1) - row;
     const ptrdiff_t column = panel_start(s, now->first + panel), columns = panel_start(s, now->first + panel + 1) - column;
-    const ptrdiff_t width = rounded_up(columns, p->lanes);
+    const ptrdiff_t width = whole_vectors(p, columns);
     const int last = is_last(s, now);
     struct fnn_tile t = {
         .k = now->depth,
         .rows = rows,
         .columns = columns,
+        .more = more,
         .a = p->pack_a ? p->a_packed + (row * p->a.columns + now->k0 * rows) * size : at(&p->a, size, row, now->k0),
         .a_row = p->pack_a ? 1 : p->a.row_stride,
         .a_k = p->pack_a ? rows : p->a.column_stride,
-        .b = p->direct ? at(&p->b, size, now->k0, column) : packed_panel(s, now, column),
-        .b_k = p->direct ? p->b.row_stride : width,
-        .b_last = p->direct ? columns - p->lanes : width - p->lanes,
+        .a_next = rows * (p->pack_a ? p->a.columns : p->a.row_stride),
+        .b = p->in_place ? at(&p->b, size, now->k0, column) : packed_panel(s, now, column),
+        .b_k = p->in_place ? p->b.row_stride : width,
+        .b_last = p->in_place ? larger(0, columns - p->lanes) : width - p->lanes,
         .y = at(y, size, 0, column - now->column),
         .y_row = y->row_stride,
         .y_column = y->column_stride,
+        .y_next = rows * y->row_stride,
+        .room = p->room_in_y,
         .accumulate = p->accumulate || now->k0 > 0,
         .relu = last && p->relu,
         .bias = last && p->bias.data ? (p->bias_packed ? p->bias_packed : (char *)p->bias.data) + column * size : NULL,
     };
-    if (p->by_rows) {
-        p->kernels->row(&t);
-    } else if (p->direct) {
-        t.ahead = panel_to_fetch(s, g, tile, panel);
-        p->kernels->tile(&t);
+    if (p->by_rows || nothing_follows(s, g, panel)) {
+        (p->by_rows ? p->kernels->row : p->kernels->tile)(&t);
+        return;
+    }
+    struct fnn_errands errands = {{0}, {0}};
+    if (p->direct) {
+        errands.ahead = panel_to_fetch(s, g, tile, panel);
+        run_tile(p, &t, &errands);
     } else if (p->moved) {
         const struct fnn_move move = rows_to_move(s, &g->next, tile, panel);
-        const int alike = rounded_up(move.columns, p->lanes) == width;
-        if (alike) t.move = move;
-        t.ahead = rows_to_fetch(s, g, tile, panel);
-        p->kernels->tile(&t);
+        const int alike = whole_vectors(p, move.columns) == width;
+        if (alike) errands.move = move;
+        errands.ahead = rows_to_fetch(s, g, tile, panel);
+        run_tile(p, &t, &errands);
         if (!alike && move.rows > 0) pack_panel(s, &g->next, panel, start(g->next.rows, tile), start(g->next.rows, tile + 1));
     } else {
         const ptrdiff_t ready = due(s, g, ++g->done);
         if (g->next.panels > 0)
-            t.ahead = lines_of(&p->b, size, g->next.k0 + ready, due(s, g, g->done + 1) - ready, g->next.column, g->next.columns);
-        p->kernels->tile(&t);
+            errands.ahead = lines_of(&p->b, size, g->next.k0 + ready, due(s, g, g->done + 1) - ready, g->next.column, g->next.columns);
+        run_tile(p, &t, &errands);
         if (ready > g->ready) pack_rows(s, &g->next, g->ready, ready);
         g->ready = ready;
     }
@@ -326,21 +357,30 @@ static void complete(const struct fnn_product *p, const struct fnn_matrix *y, pt
     if (p->finish.take) p->finish.take(p->finish.context, y, row, column);
 }
 
+/* Tiles that follow this one, before `end`, and have as many rows. */
+static ptrdiff_t alike_after(const struct share *s, ptrdiff_t tile, ptrdiff_t end)
+{
+    const ptrdiff_t taller = s->p->tiles.more - s->first_tile; /* tiles, which come first */
+    return (tile < taller ? smaller(taller, end) : end) - tile - 1;
+}
+
 /* Tiles first .. end of rows, those of y. A panel that is read in place passes by all of them before the next one does; packed panels all
  * pass by one tile of rows: that is how the rows that are moved meanwhile lie in memory. Where tasks share terms, the tiles are few panels
- * wide, and the sooner a whole row of them is done, the sooner the next task begins. */
+ * wide, and the sooner a whole row of them is done, the sooner the next task begins. A last panel that is alone is a matter of a call or
+ * two: in small products the calls would cost as much as the sums. */
 static void multiply_chunk(const struct share *s, struct passing *g, const struct fnn_matrix *y, ptrdiff_t first, ptrdiff_t end)
 {
     const struct fnn_product *p = s->p;
     const ptrdiff_t corner = start(p->tiles, s->first_tile + first), panels = g->now.panels;
-    const int along = p->direct && !s->own;
+    const int alone = panels == 1 && g->next.panels == 0 && !s->own && !p->by_rows, along = alone || (p->direct && !s->own);
     for (ptrdiff_t outer = along ? 0 : first; outer < (along ? panels : end); outer++)
-        for (ptrdiff_t inner = along ? first : 0; inner < (along ? end : panels); inner++) {
+        for (ptrdiff_t inner = along ? first : 0, more; inner < (along ? end : panels); inner += 1 + more) {
             const ptrdiff_t tile = along ? inner : outer, panel = along ? outer : inner, turn = g->turn + tile * panels + panel;
             struct fnn_matrix rows = *y;
             rows.data = at(y, p->size, start(p->tiles, s->first_tile + tile) - corner, 0);
+            more = alone ? alike_after(s, tile, end) : 0;
             if (s->before && g->now.block == 0) fnn_progress_await(s->before, turn + 1);
-            multiply_tile(s, g, &rows, tile, panel);
+            multiply_tile(s, g, &rows, tile, panel, more);
             if (s->own && g->now.block == p->k_blocks - 1) fnn_progress_report(s->own, turn + 1);
         }
 }
@@ -355,7 +395,7 @@ static void multiply_stage(const struct share *s, struct passing *g, char *part)
         struct fnn_matrix y = {at(&p->y, p->size, row, g->now.column), rows, g->now.columns, p->y.row_stride, p->y.column_stride};
         if (!p->y.data) {
             y.data = part;
-            y.row_stride = y.columns == p->y.columns ? y.columns : rounded_up(y.columns, p->lanes);
+            y.row_stride = y.columns == p->y.columns ? y.columns : whole_vectors(p, y.columns);
             y.column_stride = 1;
         }
         multiply_chunk(s, g, &y, tile, end);
@@ -383,7 +423,7 @@ static void multiply_share(void *context, int task)
 
     struct passing g = {.now = stage_at(&s, 0, 0, packed[0])};
     g.next = stage_after(&s, &g.now, packed[1]);
-    if (!p->direct) pack_rows(&s, &g.now, 0, g.now.depth);
+    if (!p->in_place) pack_rows(&s, &g.now, 0, g.now.depth);
     for (int turn = 0; g.now.panels > 0; turn = !turn) {
         g.after = stage_after(&s, &g.next, packed[turn]);
         g.tiles = (s.end_tile - s.first_tile) * g.now.panels;

@@ -25,6 +25,8 @@ struct fnn_product { /* y = a b, or y += a b, then bias, ReLU and dropout */
     struct fnn_matrix a, b, y; /* y.data may be NULL when `finish` takes it: then no more than parts of y ever exist */
     struct fnn_vector bias;
     int accumulate, relu;
+    int room_in_b, room_in_y;  /* these begin on a line, and rows narrower than a vector are followed by room that may be read, of y also
+                                  written, as if they were not */
     int threads;               /* to plan for; 0: all there are */
     enum fnn_split split;
     const struct fnn_dropout *dropout;
@@ -41,8 +43,8 @@ struct fnn_product { /* y = a b, or y += a b, then bias, ReLU and dropout */
     struct fnn_cut terms;                 /* units of terms of a task */
     ptrdiff_t term_parts;
     ptrdiff_t stage_bytes, panels_bytes, part_bytes, a_bytes, bias_bytes, progress_bytes;
-    int moved, direct, by_rows, pack_a;   /* tiles can move rows of b; b is read in place; in whole rows, for one row of y; a is copied into
-                                             the order of tiles */
+    int moved, in_place, direct, by_rows, pack_a; /* tiles can move rows of b; b is read where it is; panel by panel, from memory; in whole
+                                                     rows, for one row of y; a is copied into the order of tiles */
     char *panels, *parts, *a_packed, *bias_packed;
     struct fnn_progress *progress; /* of each task, where they share terms */
 };

@@ -22,25 +22,29 @@ struct fnn_move {
     void *to;
 };
 
+/* What a tile does between its terms, evenly spread, for the tiles to come: memory is slow to answer and has room for few questions at a
+ * time, but costs the sums nothing while it is asked no faster than it answers. */
+struct fnn_errands {
+    struct fnn_ahead ahead;
+    struct fnn_move move;
+};
+
 /* One tile of y = a b: `rows` rows and `columns` columns, k terms a sum. Element (r, t) of a is a[r * a_row + t * a_k]. Columns are taken
  * in vectors; where they do not fill the last one, it starts within the one before, so that it ends with the last column. Row t of b
- * starts at b[t * b_k], its last vector at b[t * b_k + b_last]; fewer columns than one vector must be padded in b, but not in y. y gets
- * the sum, which starts from what it holds if `accumulate`, plus the bias (NULL for none), then ReLU.
- *
- * Between the terms, evenly spread, lines are fetched and rows moved for the tiles to come: memory is slow to answer and has room for few
- * questions at a time, but costs the sums nothing while it is asked no faster than it answers. */
+ * starts at b[t * b_k], its last vector at b[t * b_k + b_last]; fewer columns than one vector must be padded in b, in y only if `room`.
+ * y gets the sum, which starts from what it holds if `accumulate`, plus the bias (NULL for none), then ReLU. `more` tiles of the same b
+ * follow, whose a and y lie a_next and y_next elements further on each time. */
 struct fnn_tile {
-    ptrdiff_t k, rows, columns;
+    const struct fnn_errands *errands; /* NULL: none */
+    ptrdiff_t k, rows, columns, more;
     const void *a;
-    ptrdiff_t a_row, a_k;
+    ptrdiff_t a_row, a_k, a_next;
     const void *b;
     ptrdiff_t b_k, b_last;
     void *y;
-    ptrdiff_t y_row, y_column;
-    int accumulate, relu;
+    ptrdiff_t y_row, y_column, y_next;
+    int accumulate, relu, room;
     const void *bias;
-    struct fnn_ahead ahead;
-    struct fnn_move move;
 };
 
 /* n samples of c scores each; columns contiguous, rows any stride. Returns sum_i share_i * loss_i. */

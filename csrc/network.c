@@ -21,7 +21,7 @@ static struct fnn_layer *last_layer(struct fnn_network *net) { return &net->laye
 static ptrdiff_t stride_of(const struct fnn_network *net, ptrdiff_t columns)
 {
     const ptrdiff_t line = FNN_LINE / net->size, lines = (columns + line - 1) / line;
-    return columns * net->size < WIDE_BYTES ? columns : (lines | 1) * line;
+    return columns * net->size < WIDE_BYTES ? larger(columns, net->kernels->lanes) : (lines | 1) * line;
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ memory */
@@ -113,7 +113,7 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
         const int fused = layer->activation <= FNN_RELU;
         layer->forward = (struct fnn_product){
             .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = x, .b = weight, .split = FNN_TERMS,
-            .y = fused ? layer->y : layer->active, .bias = {layer->bias.param, 1}, .relu = layer->activation == FNN_RELU,
+            .y = fused ? layer->y : layer->active, .bias = {layer->bias.param, 1}, .relu = layer->activation == FNN_RELU, .room_in_y = 1,
             .dropout = fused && layer->drop.threshold < 65536 ? &layer->drop : NULL};
         layer->gating = (struct fnn_gating){
             .kernels = net->kernels, .dtype = net->dtype, .dy = layer->dz, .dz = layer->dz, .sums = layer->db,
@@ -122,11 +122,11 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
         if (k > 0) {
             layer->input = (struct fnn_product){
                 .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = layer->dz, .b = fnn_transposed(weight),
-                .y = net->layer[k - 1].dz};
+                .y = net->layer[k - 1].dz, .room_in_y = 1};
             layer->input.y.rows = rows;
         }
         layer->gradient = (struct fnn_product){
-            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = fnn_transposed(x), .b = layer->dz,
+            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = fnn_transposed(x), .b = layer->dz, .room_in_b = 1,
             .split = net->measuring ? FNN_WHOLE_COLUMNS : FNN_ROWS_FIRST,
             .y = {layer->dw, layer->i, layer->o, layer->o, 1}};
         if (!net->stored) layer->gradient.finish = (struct fnn_finish){fnn_take_gradient, layer};
@@ -178,7 +178,7 @@ size_t fnn_network_reserve(struct fnn_network *net, ptrdiff_t rows, int store, i
 struct gathering {
     struct fnn_network *net;
     const struct fnn_rows *rows;
-    ptrdiff_t start;
+    ptrdiff_t start, stride; /* of rows, in bytes */
     int tasks;
 };
 
@@ -201,7 +201,7 @@ void fnn_take_row(enum fnn_dtype dtype, const struct fnn_rows *rows, ptrdiff_t n
 static const char *row_to_gather(const struct gathering *g, ptrdiff_t r)
 {
     const ptrdiff_t row = g->rows->order ? g->rows->order[g->start + r] : g->start + r;
-    return (const char *)g->rows->x + row * g->rows->x_stride * fnn_element_bytes(g->net->dtype, g->rows);
+    return (const char *)g->rows->x + row * g->stride;
 }
 
 static void gather_part(void *context, int task)
@@ -229,7 +229,8 @@ static void gather(struct fnn_network *net, const struct fnn_rows *rows, ptrdiff
         net->x.data = (char *)rows->x + start * rows->x_stride * net->size;
         net->x.row_stride = rows->x_stride;
     } else {
-        struct gathering g = {net, rows, start, n * net->x.columns < GATHERED_A_THREAD ? 1 : net->threads};
+        const ptrdiff_t stride = rows->x_stride * fnn_element_bytes(net->dtype, rows);
+        struct gathering g = {net, rows, start, stride, n * net->x.columns < GATHERED_A_THREAD ? 1 : net->threads};
         fnn_parallel(g.tasks, gather_part, &g);
         if (net->drop_inputs.threshold < 65536) fnn_dropout_rows(net->dtype, &net->x, &net->x, &net->drop_inputs, row);
     }

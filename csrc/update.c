@@ -114,8 +114,8 @@ static void magnitudes_part(void *context, int task)
             ptrdiff_t first, end;
             columns_of(of[m]->columns, task, net->magnitude_tasks, &first, &end);
             ptrdiff_t rows = first < end ? of[m]->rows : 0, columns = end - first;
-            if (columns == of[m]->row_stride) {
-                columns *= rows;
+            if (columns == of[m]->columns && of[m]->row_stride <= larger(columns, net->kernels->lanes)) {
+                columns = rows * of[m]->row_stride; /* with the room behind narrow rows: what products and maps make of zeros */
                 rows = rows > 0;
             }
             double most = 0.0;

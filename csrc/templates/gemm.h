@@ -98,41 +98,40 @@ static inline void FN(store_some)(REAL *to, VECTOR value, ptrdiff_t n)
 }
 
 /* A tile comes and leaves through these two when y's columns are apart: element by element, same operations. */
-static void FN(start_slowly)(REAL *product, ptrdiff_t width, const struct fnn_tile *tile)
+static void FN(start_slowly)(REAL *product, ptrdiff_t width, const struct fnn_tile *tile, const REAL *y)
 {
     memset(product, 0, (size_t)(tile->rows * width) * sizeof *product);
     for (ptrdiff_t r = 0; r < tile->rows; r++)
         for (ptrdiff_t c = 0; c < tile->columns; c++)
-            product[r * width + c] = ((const REAL *)tile->y)[r * tile->y_row + c * tile->y_column];
+            product[r * width + c] = y[r * tile->y_row + c * tile->y_column];
 }
 
-static void FN(finish_slowly)(const REAL *product, ptrdiff_t width, const struct fnn_tile *tile)
+static void FN(finish_slowly)(const REAL *product, ptrdiff_t width, const struct fnn_tile *tile, REAL *y)
 {
-    for (ptrdiff_t r = 0; r < tile->rows; r++) {
-        REAL *y = (REAL *)tile->y + r * tile->y_row;
+    for (ptrdiff_t r = 0; r < tile->rows; r++, y += tile->y_row)
         for (ptrdiff_t c = 0; c < tile->columns; c++) {
             REAL value = product[r * width + c];
             if (tile->bias) value = value + ((const REAL *)tile->bias)[c];
             if (tile->relu) value = value <= 0 ? (REAL)0 : value;
             y[c * tile->y_column] = value;
         }
-    }
 }
 
-static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, const int vectors, const struct fnn_tile *tile)
+static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, const int vectors, const struct fnn_tile *tile,
+                                                            const REAL *a, REAL *y)
 {
     VECTOR sum[FNN_MOST_ROWS][FNN_MOST_VECTORS];
     const REAL *b = (const REAL *)tile->b;
     const ptrdiff_t b_k = tile->b_k, b_last = tile->b_last;
     FNN_UNROLL for (int r = 0; r < rows; r++)
         FNN_UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = (VECTOR){0};
-    const int apart = tile->y_column != 1, narrow = vectors == 1 && tile->columns < LANES;
-    const ptrdiff_t last = narrow ? 0 : tile->columns - LANES; /* where the last vector of a row starts, perhaps within the one before */
+    const int apart = tile->y_column != 1, few = vectors == 1 && tile->columns < LANES, narrow = few && !tile->room;
+    const ptrdiff_t last = few ? 0 : tile->columns - LANES; /* where the last vector of a row starts, perhaps within the one before */
     REAL product[FNN_MOST_ROWS * FNN_MOST_VECTORS * LANES];
     /* A block of k goes on where the last one stopped, so that the order of a sum does not depend on blocks. */
     if (tile->accumulate) {
-        if (apart) FN(start_slowly)(product, vectors * LANES, tile);
-        const REAL *from = apart ? product : (const REAL *)tile->y;
+        if (apart) FN(start_slowly)(product, vectors * LANES, tile, y);
+        const REAL *from = apart ? product : y;
         const ptrdiff_t stride = apart ? vectors * LANES : tile->y_row;
         FNN_UNROLL for (int r = 0; r < rows; r++)
             FNN_UNROLL for (int v = 0; v < vectors; v++) {
@@ -142,7 +141,7 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
     }
     /* Rows are reached from two moving pointers by distances that address modes add up, since additions in this loop would take the ports
      * of multiply-adds. What the compiler knows of them is hidden from it, or it keeps a moving pointer a row, and spills. */
-    const char *upper = (const char *)tile->a, *lower = upper + 4 * tile->a_row * (ptrdiff_t)sizeof(REAL);
+    const char *upper = (const char *)a, *lower = upper + 4 * tile->a_row * (ptrdiff_t)sizeof(REAL);
     ptrdiff_t one = tile->a_row * (ptrdiff_t)sizeof(REAL), two = 2 * one, three = 3 * one;
     const ptrdiff_t a_step = tile->a_k * (ptrdiff_t)sizeof(REAL);
 #define TERM                                                                                                                               \
@@ -163,22 +162,25 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
         if (rows > 4) lower += a_step;                                                                                                     \
         b += b_k;                                                                                                                          \
     }
-    ptrdiff_t t = tile->k, moves = tile->move.rows;
-    const ptrdiff_t fetches = tile->ahead.lines > 0 ? tile->ahead.rows : 0, errands = fetches > moves ? fetches : moves;
-    if (errands > 0) {
-        const ptrdiff_t most = t / PAUSE > 0 ? t / PAUSE : 1, times = errands < most ? errands : most, pause = t / times;
+    ptrdiff_t t = tile->k;
+    if (tile->errands) {
+        const struct fnn_ahead *ahead = &tile->errands->ahead;
+        const struct fnn_move *move = &tile->errands->move;
+        ptrdiff_t moves = move->rows;
+        const ptrdiff_t fetches = ahead->lines > 0 ? ahead->rows : 0, rows_of_both = fetches > moves ? fetches : moves;
+        const ptrdiff_t most = t / PAUSE > 0 ? t / PAUSE : 1, times = rows_of_both < most ? rows_of_both : most, pause = t / times;
         const ptrdiff_t fetch_rows = (fetches + times - 1) / times, move_rows = (moves + times - 1) / times;
-        const ptrdiff_t move_last = tile->move.columns - LANES;
-        const char *fetch = tile->ahead.at;
-        const REAL *from = (const REAL *)tile->move.from;
-        REAL *to = (REAL *)tile->move.to;
+        const ptrdiff_t move_last = move->columns - LANES;
+        const char *fetch = ahead->at;
+        const REAL *from = (const REAL *)move->from;
+        REAL *to = (REAL *)move->to;
         for (ptrdiff_t time = 0; time < times; time++, t -= pause) {
-            for (ptrdiff_t n = fetch_rows; n > 0; n--, fetch += tile->ahead.stride)
-                for (ptrdiff_t line = 0; line < tile->ahead.lines; line++) __builtin_prefetch(fetch + line * FNN_LINE);
+            for (ptrdiff_t n = fetch_rows; n > 0; n--, fetch += ahead->stride)
+                for (ptrdiff_t line = 0; line < ahead->lines; line++) __builtin_prefetch(fetch + line * FNN_LINE);
             for (ptrdiff_t n = moves < move_rows ? moves : move_rows; n > 0; n--, moves--) {
                 FNN_UNROLL for (int v = 0; v < vectors; v++)
                     *(VECTOR_U *)(to + v * LANES) = *(const VECTOR_U *)(from + (v == vectors - 1 ? move_last : v * LANES));
-                from += tile->move.from_row;
+                from += move->from_row;
                 to += vectors * LANES;
             }
             for (ptrdiff_t u = pause; u > 0; u--) TERM
@@ -190,27 +192,27 @@ static inline __attribute__((always_inline)) void FN(tile_of)(const int rows, co
         FNN_UNROLL for (int r = 0; r < rows; r++)
             FNN_UNROLL for (int v = 0; v < vectors; v++)
                 *(VECTOR_U *)(product + r * vectors * LANES + (v == vectors - 1 ? last : v * LANES)) = sum[r][v];
-        FN(finish_slowly)(product, vectors * LANES, tile);
+        FN(finish_slowly)(product, vectors * LANES, tile, y);
         return;
     }
     FNN_UNROLL for (int v = 0; v < vectors; v++) {
         const ptrdiff_t column = v == vectors - 1 ? last : v * LANES;
         const REAL *biases = (const REAL *)tile->bias;
         VECTOR bias = (VECTOR){0};
-        if (biases) bias = narrow ? FN(load_some)(biases, tile->columns) : (VECTOR)*(const VECTOR_U *)(biases + column);
+        if (biases) bias = few ? FN(load_some)(biases, tile->columns) : (VECTOR)*(const VECTOR_U *)(biases + column);
         FNN_UNROLL for (int r = 0; r < rows; r++) {
             VECTOR value = sum[r][v];
             if (biases) value = value + bias;
             if (tile->relu) value = (VECTOR)((__typeof__(value <= value))value & ~(value <= (VECTOR){0}));
-            REAL *y = (REAL *)tile->y + r * tile->y_row + column;
-            if (narrow) FN(store_some)(y, value, tile->columns);
-            else *(VECTOR_U *)y = value;
+            REAL *to = y + r * tile->y_row + column;
+            if (narrow) FN(store_some)(to, value, tile->columns);
+            else *(VECTOR_U *)to = value;
         }
     }
 }
 
 #define SHAPE(rows, vectors) \
-    static void FN(tile_##rows##_##vectors)(const struct fnn_tile *tile) { FN(tile_of)(rows, vectors, tile); }
+    static void FN(tile_##rows##_##vectors)(const struct fnn_tile *tile, const REAL *a, REAL *y) { FN(tile_of)(rows, vectors, tile, a, y); }
 FNN_SHAPES(SHAPE)
 #undef SHAPE
 
@@ -218,9 +220,13 @@ FNN_SHAPES(SHAPE)
 static void FN(tile)(const struct fnn_tile *tile)
 {
 #define SHAPE(rows, vectors) [rows][vectors] = FN(tile_##rows##_##vectors),
-    static void (*const shapes[FNN_MOST_ROWS + 1][FNN_MOST_VECTORS + 1])(const struct fnn_tile *) = {FNN_SHAPES(SHAPE)};
+    typedef void tile_of_a_shape(const struct fnn_tile *, const REAL *a, REAL *y);
+    static tile_of_a_shape *const shapes[FNN_MOST_ROWS + 1][FNN_MOST_VECTORS + 1] = {FNN_SHAPES(SHAPE)};
 #undef SHAPE
-    shapes[tile->rows][(tile->columns + LANES - 1) / LANES](tile);
+    tile_of_a_shape *const shape = shapes[tile->rows][(tile->columns + LANES - 1) / LANES];
+    const REAL *a = (const REAL *)tile->a;
+    REAL *y = (REAL *)tile->y;
+    for (ptrdiff_t more = tile->more; more >= 0; more--, a += tile->a_next, y += tile->y_next) shape(tile, a, y);
 }
 
 /* `sum` and, in their order, the products of depth elements of a with one vector of as many rows of b. */
