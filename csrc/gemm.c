@@ -19,7 +19,8 @@ enum {
     LEAST_GROUP = 2,          /* panels of a stage; */
     FAR_GROUP = 4,            /* more where b comes from memory, which is slow to deliver rows as short as one panel's: */
     FAR_BYTES = 1 << 23,      /* from this size on */
-    GROUP_BYTES = 5 << 16,    /* of packed panels, where few terms make room for more of them */
+    GROUP_BYTES = 5 << 16,    /* of packed panels, where few terms make room for more of them; */
+    WIDE_GROUP_BYTES = 5 << 17, /* twice as many with vectors of 64 bytes, which come with second-level caches of a megabyte or more */
     PART_BYTES = 1 << 16,     /* of y that is written, or taken by `finish`, in one go: rows of memory are written along, not across */
     DIRECT_TILES = 7,         /* up to so many tiles of rows read b in place rather than packed, */
     CLOSE_BYTES = 1 << 14,    /* and any number where b is as small, so that it stays in the first-level cache, and lies on whole lines */
@@ -104,7 +105,8 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->k_blocks = larger(1, parts_of(part_k, most_k));
     p->k_block = larger(1, parts_of(part_k, p->k_blocks));
     p->group = p->direct ? panels : p->b.column_stride != 1 ? 1 : k * n * size < FAR_BYTES ? LEAST_GROUP : FAR_GROUP;
-    if (p->k_blocks == 1) p->group = larger(p->group, GROUP_BYTES / (p->k_block * panel_row));
+    const ptrdiff_t group_bytes = p->lanes * size < FNN_LINE ? GROUP_BYTES : WIDE_GROUP_BYTES;
+    if (p->k_blocks == 1) p->group = larger(p->group, group_bytes / (p->k_block * panel_row));
     p->group = larger(1, smaller(p->group, panels));
     p->group = larger(1, parts_of(panels, larger(1, parts_of(panels, p->group)))); /* groups of nearly equal size */
     p->chunk_tiles = p->row_tiles;
@@ -115,27 +117,16 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->panels_bytes = stages * p->stage_bytes;
     const ptrdiff_t part_rows = smaller(p->chunk_tiles, p->row_tiles) * kernels->most_rows;
     p->part_bytes = p->y.data ? 0 : rounded_up(part_rows * p->group * panel_row, ALIGNMENT);
-    p->a_bytes = p->pack_a ? rounded_up(m * k * size, ALIGNMENT) : 0;
+    p->a_bytes = p->pack_a ? rounded_up(smaller(m, kernels->most_rows) * p->k_block * size, ALIGNMENT) : 0;
     p->bias_bytes = p->bias.data && p->bias.stride != 1 ? rounded_up(n * size, ALIGNMENT) : 0;
     p->progress_bytes = p->term_parts > 1 ? p->term_parts * (ptrdiff_t)sizeof *p->progress : 0;
-    return (size_t)(tasks_of(p) * (p->panels_bytes + p->part_bytes) + p->a_bytes + p->bias_bytes + p->progress_bytes);
+    return (size_t)(tasks_of(p) * (p->panels_bytes + p->part_bytes + p->a_bytes) + p->bias_bytes + p->progress_bytes);
 }
 
 /* The first term of a part, or behind the last part's, the number of terms. */
 static ptrdiff_t first_term(const struct fnn_product *p, ptrdiff_t part)
 {
     return smaller(p->a.columns, p->kernels->most_rows * start(p->terms, part));
-}
-
-static void pack_tiles_of_a(void *context, int task)
-{
-    const struct fnn_product *p = context;
-    const struct fnn_cut tasks = cut(p->row_tiles, tasks_of(p));
-    for (ptrdiff_t t = start(tasks, task); t < start(tasks, task + 1); t++) {
-        const ptrdiff_t row = start(p->tiles, t), rows = start(p->tiles, t + 1) - row;
-        p->kernels->pack(at(&p->a, p->size, row, 0), p->a.row_stride, p->a.column_stride, rows, rows, p->a.columns,
-                         p->a_packed + row * p->a.columns * p->size);
-    }
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ stages */
@@ -148,6 +139,7 @@ struct share {
     ptrdiff_t first_tile, end_tile;
     ptrdiff_t first_column, panels;
     struct fnn_cut vectors; /* of the panels */
+    char *a_packed;         /* a tile of a, where it is packed */
 };
 
 static ptrdiff_t panel_start(const struct share *s, ptrdiff_t panel)
@@ -309,10 +301,10 @@ static void multiply_tile(const struct share *s, struct passing *g, const struct
         .rows = rows,
         .columns = columns,
         .more = more,
-        .a = p->pack_a ? p->a_packed + (row * p->a.columns + now->k0 * rows) * size : at(&p->a, size, row, now->k0),
+        .a = p->pack_a ? s->a_packed : at(&p->a, size, row, now->k0),
         .a_row = p->pack_a ? 1 : p->a.row_stride,
         .a_k = p->pack_a ? rows : p->a.column_stride,
-        .a_next = rows * (p->pack_a ? p->a.columns : p->a.row_stride),
+        .a_next = rows * p->a.row_stride,
         .b = p->in_place ? at(&p->b, size, now->k0, column) : packed_panel(s, now, column),
         .b_k = p->in_place ? p->b.row_stride : width,
         .b_last = p->in_place ? larger(0, columns - p->lanes) : width - p->lanes,
@@ -357,6 +349,14 @@ static void complete(const struct fnn_product *p, const struct fnn_matrix *y, pt
     if (p->finish.take) p->finish.take(p->finish.context, y, row, column);
 }
 
+/* The tile's terms of a stage, from rows of a that lie across: once for all the panels that pass by. */
+static void pack_tile(const struct share *s, const struct stage *now, ptrdiff_t tile)
+{
+    const struct fnn_product *p = s->p;
+    const ptrdiff_t row = start(p->tiles, s->first_tile + tile), rows = start(p->tiles, s->first_tile + tile + 1) - row;
+    p->kernels->pack(at(&p->a, p->size, row, now->k0), p->a.row_stride, p->a.column_stride, rows, rows, now->depth, s->a_packed);
+}
+
 /* Tiles that follow this one, before `end`, and have as many rows. */
 static ptrdiff_t alike_after(const struct share *s, ptrdiff_t tile, ptrdiff_t end)
 {
@@ -372,13 +372,14 @@ static void multiply_chunk(const struct share *s, struct passing *g, const struc
 {
     const struct fnn_product *p = s->p;
     const ptrdiff_t corner = start(p->tiles, s->first_tile + first), panels = g->now.panels;
-    const int alone = panels == 1 && g->next.panels == 0 && !s->own && !p->by_rows, along = alone || (p->direct && !s->own);
+    const int alone = panels == 1 && g->next.panels == 0 && !s->own && !p->by_rows && !p->pack_a, along = alone || (p->direct && !s->own);
     for (ptrdiff_t outer = along ? 0 : first; outer < (along ? panels : end); outer++)
         for (ptrdiff_t inner = along ? first : 0, more; inner < (along ? end : panels); inner += 1 + more) {
             const ptrdiff_t tile = along ? inner : outer, panel = along ? outer : inner, turn = g->turn + tile * panels + panel;
             struct fnn_matrix rows = *y;
             rows.data = at(y, p->size, start(p->tiles, s->first_tile + tile) - corner, 0);
             more = alone ? alike_after(s, tile, end) : 0;
+            if (p->pack_a && panel == 0) pack_tile(s, &g->now, tile);
             if (s->before && g->now.block == 0) fnn_progress_await(s->before, turn + 1);
             multiply_tile(s, g, &rows, tile, panel, more);
             if (s->own && g->now.block == p->k_blocks - 1) fnn_progress_report(s->own, turn + 1);
@@ -419,6 +420,7 @@ static void multiply_share(void *context, int task)
     if (s.panels == 0 || s.first_tile == s.end_tile) return;
     s.vectors = cut(count, s.panels);
     char *panels = p->panels + task * p->panels_bytes, *scratch = p->parts + task * p->part_bytes;
+    s.a_packed = p->a_packed + task * p->a_bytes;
     char *const packed[] = {panels, panels + p->panels_bytes - p->stage_bytes};
 
     struct passing g = {.now = stage_at(&s, 0, 0, packed[0])};
@@ -442,10 +444,9 @@ void fnn_product_run(struct fnn_product *p, void *workspace)
     p->progress = workspace;
     for (int task = 0; task < tasks && p->progress_bytes; task++) fnn_progress_begin(&p->progress[task]);
     p->a_packed = (char *)workspace + p->progress_bytes;
-    p->bias_packed = p->bias_bytes ? p->a_packed + p->a_bytes : NULL;
-    p->panels = p->a_packed + p->a_bytes + p->bias_bytes;
+    p->bias_packed = p->bias_bytes ? p->a_packed + tasks * p->a_bytes : NULL;
+    p->panels = p->a_packed + tasks * p->a_bytes + p->bias_bytes;
     p->parts = p->panels + tasks * p->panels_bytes;
     if (p->bias_packed) fnn_copy_strided(p->y.columns, (size_t)p->size, p->bias.data, p->bias.stride, p->bias_packed, 1);
-    if (p->pack_a) fnn_parallel(tasks, pack_tiles_of_a, p);
     fnn_parallel(tasks, multiply_share, p);
 }

@@ -44,7 +44,7 @@ struct fnn_product { /* y = a b, or y += a b, then bias, ReLU and dropout */
     ptrdiff_t term_parts;
     ptrdiff_t stage_bytes, panels_bytes, part_bytes, a_bytes, bias_bytes, progress_bytes;
     int moved, in_place, direct, by_rows, pack_a; /* tiles can move rows of b; b is read where it is; panel by panel, from memory; in whole
-                                                     rows, for one row of y; a is copied into the order of tiles */
+                                                     rows, for one row of y; tiles of a are copied, to lie close */
     char *panels, *parts, *a_packed, *bias_packed;
     struct fnn_progress *progress; /* of each task, where they share terms */
 };
