@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import backend, bins, datasets, io, losses, schedules, table, tabular
+from .averaging import EMA
 from .callbacks import EarlyStopping
 from .ensemble import Ensemble
 from .history import History
@@ -109,6 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.history:
         table.check_writable(arguments.history, (".json",))
     plan = schedule(arguments)
+    optimizer_of(arguments)  # what it or the average refuses is said before a table is read
+    if arguments.average is not None:
+        EMA(arguments.average)
     data = prepared(arguments)
     for note in data.notes:
         print(note)
@@ -183,10 +187,14 @@ def build(arguments: argparse.Namespace, data: tabular.Prepared) -> tuple[MLP, A
         keep_prob = 0.8 if classes and arguments.hidden else 1.0
     sizes = (data.train[0].shape[1], *arguments.hidden, data.target.outputs)
     net = MLP(sizes, keep_prob=keep_prob, seed=arguments.seed)
+    return net, optimizer_of(arguments), data.target.loss
+
+
+def optimizer_of(arguments: argparse.Namespace) -> Any:
     settings = {"weight_decay": arguments.weight_decay, "l1": arguments.l1}
     if arguments.learning_rate is not None:
         settings["learning_rate"] = arguments.learning_rate
-    return net, OPTIMIZERS[arguments.optimizer](**settings), data.target.loss
+    return OPTIMIZERS[arguments.optimizer](**settings)
 
 
 def reached(net: MLP | Ensemble, x: np.ndarray, y: np.ndarray) -> dict[str, float]:

@@ -149,7 +149,8 @@ class Scaler:
         return self
 
     def transform(self, x: Any, dtype: Any = None, *, role: str | None = None) -> np.ndarray:
-        """A new array `(x - shift) / spread`, worked out in float64 and rounded once to `dtype` (None: float64 for float64, else float32).
+        """A new array `(x - shift) / spread`, worked out in float64 and rounded once to the float type `dtype` (None: float64 for
+        float64, else float32).
 
         `role`, such as `"validation"` or `"test"`, names rows that training must not have seen: `DataLeakWarning` where `check` warns.
         """
@@ -160,7 +161,7 @@ class Scaler:
             if not isinstance(role, str):
                 raise checks.fail(TypeError, function, "role", "be a name", "'validation', 'test' or None", repr(role))
             self._look(function, role, fingerprint.row_hashes(x))
-        return _map(x, dtype, lambda block: (block - shift) / spread)
+        return _map(function, x, dtype, lambda block: (block - shift) / spread)
 
     def fit_transform(self, x: Any, dtype: Any = None) -> np.ndarray:
         """`fit(x).transform(x, dtype)`; TypeError for an iterator, which can be read only once."""
@@ -173,7 +174,7 @@ class Scaler:
         """A new array `x * spread + shift`, with the dtypes of `transform`."""
         function = f"{type(self).__name__}.inverse_transform"
         shift, spread = self._affine(function)
-        return _map(_rows(function, "x", x, len(shift)), dtype, lambda block: block * spread + shift)
+        return _map(function, _rows(function, "x", x, len(shift)), dtype, lambda block: block * spread + shift)
 
     def check(self, /, **rows: Any) -> dict[str, float]:
         """The part of the rows of each argument that `fit` saw, by name: `scaler.check(validation=x_validation, test=x_test)`.
@@ -411,8 +412,12 @@ def _rows(function: str, name: str, x: Any, width: int) -> np.ndarray:
     return arrays.inputs(function, array, width, array.dtype, name=name)
 
 
-def _map(x: np.ndarray, dtype: Any, body: Any) -> np.ndarray:
-    out = np.empty(x.shape, dtype if dtype is not None else np.float64 if x.dtype == np.float64 else np.float32)
+def _map(function: str, x: np.ndarray, dtype: Any, body: Any) -> np.ndarray:
+    dtype = np.dtype(dtype if dtype is not None else np.float64 if x.dtype == np.float64 else np.float32)
+    if dtype.kind != "f":
+        raise checks.fail(TypeError, function, "dtype", "be a float type: others cut off decimals", "float32 or float64",
+                          str(dtype))
+    out = np.empty(x.shape, dtype)
     rows = _block_rows(x.shape[1])
     for start in range(0, len(x), rows):
         out[start:start + rows] = body(x[start:start + rows].astype(np.float64))

@@ -54,8 +54,15 @@ class Schedule:
         return np.ones(len(steps))
 
     def rates(self, learning_rate: float, *, first_step: int, steps: int, epoch: int, state: Any = None) -> np.ndarray:
-        """`learning_rate * multiplier` for steps `first_step .. first_step + steps - 1` of `epoch`; float64 `(steps,)`."""
-        return learning_rate * self.multipliers(np.arange(first_step, first_step + steps), epoch, state)
+        """`learning_rate * multiplier` for steps `first_step .. first_step + steps - 1` of `epoch`; float64 `(steps,)`.
+
+        ValueError where a schedule of your own gives another number of factors than there are steps.
+        """
+        factors = np.asarray(self.multipliers(np.arange(first_step, first_step + steps), epoch, state), np.float64)
+        if factors.shape != (steps,):
+            function, expected = f"{type(self).__name__}.multipliers", f"shape ({steps},)"
+            raise checks.fail(ValueError, function, "factors", "be one for each step", expected, checks.shape_text(factors.shape))
+        return learning_rate * factors
 
     def preview(self, epochs: int, *, steps_per_epoch: int = 1, learning_rate: float = 1.0, monitored: Sequence[float] | None = None,
                 path: str | os.PathLike[str] | None = None) -> np.ndarray:

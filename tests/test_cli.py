@@ -272,6 +272,8 @@ def test_each_wrong_table_is_one_sentence(capsys, tmp_path, content, options, se
     (["train", "--seed", "-1"], "--seed"),
     (["train", "--keep-prob", "half"], "--keep-prob"),
     (["train", "--optimizer", "magic"], "--optimizer"),
+    (["train", "absent.csv", "--target", "y", "--average", "2"], "EMA: argument 'decay' must be finite and in range"),
+    (["train", "absent.csv", "--target", "y", "--l1", "-1"], "argument 'l1' must be finite and in range"),
     (["train", "--schedule", "fast"], "argument 'text' must name a schedule (expected one of none, step, "),
     (["train", "--schedule", "step:0.5"], "expected step:FACTOR:EVERY such as step:0.5:5, got 'step:0.5'"),
     (["train", "--schedule", "step:0.5:0"], "StepDecay: argument 'every'"),

@@ -402,6 +402,8 @@ BOUNDS = {"kind": "min_max", "axis": "feature", "low": -1.0, "high": 1.0, "minim
     (lambda: MinMaxScaler().fit([[1.7e308], [-1.7e308]]), ValueError, "'x' must be of moderate size"),
     (lambda: Standardizer().fit_transform(iter([X])), TypeError, "fit_transform: argument 'x' must be an array, which can be read twice"),
     (lambda: Standardizer().fit(X).transform(iter([X])), TypeError, "'x' must be an array of numbers"),
+    (lambda: Standardizer().fit(X).transform(X, int), TypeError, "Standardizer.transform: argument 'dtype' must be a float type"),
+    (lambda: MinMaxScaler().fit(X).inverse_transform(X, "uint8"), TypeError, "inverse_transform: argument 'dtype' must be a float type"),
     (lambda: Standardizer().fit(X).transform(X, role=3), TypeError, "'role' must be a name"),
     (lambda: Standardizer().fit(X).check(test=X[:, :2]), ValueError, r"Standardizer.check: argument 'test' must have shape \(n, 3\)"),
     (lambda: Standardizer().fit([[0.0], [1e-40]]).scaling("float32"), ValueError, "'dtype' must hold the statistics"),

@@ -309,3 +309,13 @@ def test_a_schedule_of_ones_own_is_by_epoch():
 
     assert Own().by_epoch
     assert Warmup(2, then=Own()).by_epoch
+
+
+@pytest.mark.parametrize("factors", [np.ones(1), np.ones((4, 1)), 0.5], ids=["one", "columns", "a number"])
+def test_a_schedule_of_ones_own_gives_a_factor_for_each_step(factors):
+    class Own(Schedule):
+        def multipliers(self, steps, epoch, state):
+            return factors
+
+    with pytest.raises(ValueError, match=r"Own.multipliers: argument 'factors' must be one for each step .*shape \(4,\)"):
+        Own().preview(2, steps_per_epoch=4)
