@@ -60,6 +60,7 @@ struct fnn_gating {
     struct fnn_matrix dy, gate, dz; /* gate.data NULL: none, and no dz either; dz may be exactly dy */
     double scale;
     void *sums; /* contiguous, what it holds is added to; or NULL */
+    int room;   /* rows narrower than a vector, and sums, are followed by room that may be read and written as if they were not */
     ptrdiff_t parts;
     char *rows;
 };

@@ -47,6 +47,15 @@ struct fnn_tile {
     const void *bias;
 };
 
+/* The gradient's gate: rows of columns that are neighbours. gate NULL: none, and no out; out may be exactly dy; sum NULL: none. */
+struct fnn_gate {
+    ptrdiff_t rows, columns;
+    const void *dy, *gate;
+    void *out, *sum;
+    ptrdiff_t dy_stride, gate_stride, out_stride;
+    double scale;
+};
+
 /* n samples of c scores each; columns contiguous, rows any stride. Returns sum_i share_i * loss_i. */
 struct fnn_loss_rows {
     ptrdiff_t n, c, scores_stride, dense_stride, gradient_stride, weight_stride;
@@ -65,7 +74,7 @@ struct fnn_real_kernels {
     void (*pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride, ptrdiff_t width, ptrdiff_t lanes, ptrdiff_t k, void *packed);
     void (*tile)(const struct fnn_tile *tile);
     void (*row)(const struct fnn_tile *tile); /* one row, any number of columns; y and b have unit stride along it */
-    void (*gate)(ptrdiff_t n, const void *dy, const void *gate, double scale, void *out, void *sum);
+    void (*gate)(const struct fnn_gate *gate);
     void (*map[FNN_MAPS])(ptrdiff_t n, void *const *arrays, const double *scalars);
     void (*dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x, ptrdiff_t x_stride, void *y, ptrdiff_t y_stride,
                     const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column, int stream); /* y need not stay in caches */

@@ -48,19 +48,29 @@ static void *row_of(const struct fnn_matrix *m, ptrdiff_t size, ptrdiff_t row, p
     return copy;
 }
 
-/* Cut by columns, so that each column is summed in the order of rows. */
+/* Cut by columns, so that each column is summed in the order of rows: sums of a few columns stay in registers for all rows, others are
+ * added to row by row, along memory. */
 static void gate_part(void *context, int task)
 {
     const struct fnn_gating *g = context;
     const ptrdiff_t size = (ptrdiff_t)fnn_size(g->dtype), units = (g->dy.columns + GATE_UNIT - 1) / GATE_UNIT;
     const ptrdiff_t first = GATE_UNIT * (units * task / g->parts);
     const ptrdiff_t end = smaller(g->dy.columns, GATE_UNIT * (units * (task + 1) / g->parts));
+    const int strided = g->dy.column_stride != 1 || (g->gate.data && g->gate.column_stride != 1);
+    const ptrdiff_t rows = !strided && end - first <= GATE_UNIT ? g->dy.rows : 1, lanes = g->kernels->lanes;
     char *copies = g->rows + 2 * first * size;
-    for (ptrdiff_t r = 0; r < g->dy.rows && first < end; r++) {
-        const void *dy = row_of(&g->dy, size, r, first, end - first, copies);
-        const void *gate = g->gate.data ? row_of(&g->gate, size, r, first, end - first, copies + (end - first) * size) : NULL;
-        void *dz = g->gate.data ? (char *)g->dz.data + (r * g->dz.row_stride + first) * size : NULL;
-        g->kernels->gate(end - first, dy, gate, g->scale, dz, g->sums ? (char *)g->sums + first * size : NULL);
+    struct fnn_gate part = {
+        .rows = rows, .columns = g->room && g->dy.columns < lanes ? lanes : end - first, .scale = g->scale,
+        .sum = g->sums ? (char *)g->sums + first * size : NULL,
+        .dy_stride = g->dy.row_stride, .gate_stride = g->gate.row_stride, .out_stride = g->dz.row_stride,
+    };
+    for (ptrdiff_t r = 0; r < g->dy.rows && first < end; r += rows) {
+        part.dy = row_of(&g->dy, size, r, first, end - first, copies);
+        if (g->gate.data) {
+            part.gate = row_of(&g->gate, size, r, first, end - first, copies + (end - first) * size);
+            part.out = (char *)g->dz.data + (r * g->dz.row_stride + first) * size;
+        }
+        g->kernels->gate(&part);
     }
 }
 

@@ -116,7 +116,7 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
             .y = fused ? layer->y : layer->active, .bias = {layer->bias.param, 1}, .relu = layer->activation == FNN_RELU, .room_in_y = 1,
             .dropout = fused && layer->drop.threshold < 65536 ? &layer->drop : NULL};
         layer->gating = (struct fnn_gating){
-            .kernels = net->kernels, .dtype = net->dtype, .dy = layer->dz, .dz = layer->dz, .sums = layer->db,
+            .kernels = net->kernels, .dtype = net->dtype, .dy = layer->dz, .dz = layer->dz, .sums = layer->db, .room = 1,
             .scale = 65536.0 / layer->drop.threshold};
         if (layer->activation == FNN_RELU) layer->gating.gate = layer->y;
         if (k > 0) {

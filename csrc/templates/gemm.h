@@ -4,6 +4,7 @@
 /* Rows of b that one row of y takes in at a time. Where they lie 4096 bytes apart they share a set of the first-level cache with y's line:
  * eight were too many for one of eight ways. */
 #define ROW_DEPTH 6
+#define GATE_VECTORS 4
 #define PAUSE 16    /* terms of a tile, at least, between two looks at what is to be done for the next ones */
 
 /* Interleaves of the lower and the upper halves of two vectors: L rounds of them transpose a 2^L square. */
@@ -49,6 +50,13 @@ static void FN(pack)(const void *data, ptrdiff_t lane_stride, ptrdiff_t k_stride
     const int shifted = width > lanes && lanes >= LANES;
     const ptrdiff_t whole = lanes - lanes % LANES, last = lanes - LANES;
     if (lane_stride == 1) {
+        /* Narrow rows, as whole vectors as long as those end within the rows that follow. */
+        VECTOR kept;
+        for (ptrdiff_t l = 0; l < LANES; l++) kept[l] = l < lanes;
+        for (; lanes < LANES && width == LANES && k > 0 && LANES <= (k - 1) * k_stride + lanes; k--, from += k_stride, out += width) {
+            const VECTOR row = *(const VECTOR_U *)from;
+            *(VECTOR_U *)out = (VECTOR)((__typeof__(row <= row))row & (kept > (VECTOR){0}));
+        }
         for (ptrdiff_t t = 0; t < k; t++, from += k_stride, out += width) {
             for (ptrdiff_t l = 0; l < whole; l += LANES) *(VECTOR_U *)(out + l) = *(const VECTOR_U *)(from + l);
             if (shifted) *(VECTOR_U *)(out + whole) = *(const VECTOR_U *)(from + last);
@@ -273,32 +281,47 @@ static void FN(row)(const struct fnn_tile *tile)
     for (ptrdiff_t c = 0; c < tile->columns && tile->relu; c++) y[c] = y[c] <= 0 ? (REAL)0 : y[c];
 }
 
-/* dz = gate <= 0 ? 0 : dy * scale for n neighbours (dy itself without a gate), and sum += dz; out or sum may be NULL, and out
- * may be exactly dy. */
-static void FN(gate)(ptrdiff_t n, const void *dy_data, const void *gate_data, double scale_exact, void *out_data, void *sum_data)
+/* Some vectors of columns of FN(gate), with their sums in registers. */
+static inline __attribute__((always_inline)) void FN(gate_columns)(const struct fnn_gate *g, ptrdiff_t column, const int vectors)
 {
-    const REAL *dy = (const REAL *)dy_data, *gate = (const REAL *)gate_data;
-    REAL *out = (REAL *)out_data, *restrict sum = (REAL *)sum_data;
-    const REAL scale = (REAL)scale_exact;
-    if (gate && sum) {
-        FNN_INDEPENDENT
-        for (ptrdiff_t c = 0; c < n; c++) {
-            REAL scaled = dy[c] * scale, dz = gate[c] <= 0 ? (REAL)0 : scaled;
-            out[c] = dz;
-            sum[c] += dz;
+    const REAL *dy = (const REAL *)g->dy + column, *gate = g->gate ? (const REAL *)g->gate + column : NULL;
+    REAL *out = (REAL *)g->out + column, *sum = g->sum ? (REAL *)g->sum + column : NULL;
+    const VECTOR scale = (REAL)g->scale - (VECTOR){0};
+    VECTOR total[GATE_VECTORS];
+    FNN_UNROLL for (int v = 0; v < vectors; v++) total[v] = sum ? (VECTOR)*(const VECTOR_U *)(sum + v * LANES) : (VECTOR){0};
+    for (ptrdiff_t r = 0; r < g->rows; r++)
+        FNN_UNROLL for (int v = 0; v < vectors; v++) {
+            VECTOR dz = *(const VECTOR_U *)(dy + r * g->dy_stride + v * LANES);
+            if (gate) {
+                const VECTOR y = *(const VECTOR_U *)(gate + r * g->gate_stride + v * LANES), scaled = dz * scale;
+                dz = (VECTOR)((__typeof__(y <= y))scaled & ~(y <= (VECTOR){0}));
+                *(VECTOR_U *)(out + r * g->out_stride + v * LANES) = dz;
+            }
+            total[v] += dz;
         }
-    } else if (gate) {
-        FNN_INDEPENDENT
-        for (ptrdiff_t c = 0; c < n; c++) {
-            REAL scaled = dy[c] * scale;
-            out[c] = gate[c] <= 0 ? (REAL)0 : scaled;
+    if (sum) FNN_UNROLL for (int v = 0; v < vectors; v++) *(VECTOR_U *)(sum + v * LANES) = total[v];
+}
+
+/* dz = gate <= 0 ? 0 : dy * scale (dy itself without a gate), and sum += dz, row by row. */
+static void FN(gate)(const struct fnn_gate *g)
+{
+    ptrdiff_t c = 0;
+    for (; c + GATE_VECTORS * LANES <= g->columns; c += GATE_VECTORS * LANES) FN(gate_columns)(g, c, GATE_VECTORS);
+    for (; c + LANES <= g->columns; c += LANES) FN(gate_columns)(g, c, 1);
+    for (ptrdiff_t r = 0; r < g->rows; r++)
+        for (ptrdiff_t at = c; at < g->columns; at++) {
+            REAL dz = ((const REAL *)g->dy)[r * g->dy_stride + at];
+            if (g->gate) {
+                const REAL scaled = dz * (REAL)g->scale;
+                dz = ((const REAL *)g->gate)[r * g->gate_stride + at] <= 0 ? (REAL)0 : scaled;
+                ((REAL *)g->out)[r * g->out_stride + at] = dz;
+            }
+            if (g->sum) ((REAL *)g->sum)[at] += dz;
         }
-    } else if (sum) {
-        for (ptrdiff_t c = 0; c < n; c++) sum[c] += dy[c];
-    }
 }
 
 #undef ROW_DEPTH
+#undef GATE_VECTORS
 #undef PAUSE
 #undef LOW
 #undef HIGH
