@@ -33,9 +33,9 @@ ACCURACY, TOLERANCE = 0.984, 0.002
 BATCH, EPOCHS = 128, 20
 RIVALS: dict[str, tuple[Callable[[float], Any], tuple[float, ...]]] = {
     "Adam": (lambda rate: fastnn.Adam(rate), (1e-4, 3e-4, 1e-3, 3e-3)),
-    "RMSProp": (lambda rate: fastnn.RMSProp(rate, decay_rate=0.9), (1e-4, 3e-4, 1e-3)),
+    "RMSProp": (lambda rate: fastnn.RMSProp(rate, decay_rate=0.9), (1e-4, 3e-4, 1e-3, 3e-3)),
     "AdaGrad": (lambda rate: fastnn.AdaGrad(rate), (3e-3, 1e-2, 3e-2)),
-    "Nesterov momentum": (lambda rate: fastnn.Momentum(rate, momentum=0.9, nesterov=True), (1e-2, 3e-2, 1e-1)),
+    "Nesterov momentum": (lambda rate: fastnn.Momentum(rate, momentum=0.9, nesterov=True), (1e-2, 3e-2, 1e-1, 3e-1)),
 }
 
 

@@ -87,6 +87,7 @@ def plot_accuracy(path: Path, data: dict[str, Any], accuracies: Sequence[float])
 def plot_literature(path: Path, data: dict[str, Any], accuracy: float) -> None:
     """A panel for each experiment: accuracy over epochs beside the reported one; training cost over epochs of each method."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     studies = data["studies"]
     figure = Figure(figsize=(5.5 * max(len(studies), 1), 4.5), layout="constrained")
@@ -103,6 +104,7 @@ def plot_literature(path: Path, data: dict[str, Any], accuracy: float) -> None:
             axes.axhline(100 * accuracy, color="0.5", linewidth=0.7, linestyle="--", label="as reported after 20 epochs")
             axes.set_ylabel("per cent of test digits named right")
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(study["name"])
         axes.grid(which="both", linewidth=0.3)
         axes.legend(fontsize=8)
