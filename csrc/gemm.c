@@ -15,7 +15,9 @@
 #include "sizes.h"
 
 enum {
-    MOST_K = 512,             /* terms summed in registers before y is touched: a packed panel of so many fits any second-level cache */
+    MOST_K = 512,             /* terms summed in registers before y is touched: a packed panel of so many, three vectors wide, fits any
+                                 second-level cache; */
+    ACROSS_K = 256,           /* fewer where packing turns columns into rows, a panel at a time */
     LEAST_GROUP = 2,          /* panels of a stage; */
     FAR_GROUP = 4,            /* more where b comes from memory, which is slow to deliver rows as short as one panel's: */
     FAR_BYTES = 1 << 23,      /* from this size on */
@@ -23,7 +25,8 @@ enum {
     WIDE_GROUP_BYTES = 5 << 17, /* twice as many with vectors of 64 bytes, which come with second-level caches of a megabyte or more */
     PART_BYTES = 1 << 16,     /* of y that is written, or taken by `finish`, in one go: rows of memory are written along, not across */
     DIRECT_TILES = 7,         /* up to so many tiles of rows read b in place rather than packed, */
-    CLOSE_BYTES = 1 << 14,    /* and any number where b is as small, so that it stays in the first-level cache, and lies on whole lines */
+    CLOSE_BYTES = 1 << 14,    /* and any number where b lies on whole lines and is as small: it stays in the first-level cache, or, */
+    WIDE_CLOSE_BYTES = 5 << 17, /* with vectors as long as a line, in the second-level one, which takes no longer than packing does */
     DIRECT_K = 32,            /* terms that one tile of rows reads in place before it moves on to the next panel; more tiles, more terms, */
     MOST_DIRECT_K = 128,      /* up to this */
     PACK_A_COLUMNS = 256,     /* columns of y from which a copy of a in tile order is worth its making */
@@ -83,8 +86,9 @@ size_t fnn_product_plan(struct fnn_product *p)
     p->panel = kernels->vectors[smaller(larger(m, 1), kernels->most_rows)];
     p->moved = p->b.column_stride == 1 && n >= p->lanes;
     p->direct = p->b.column_stride == 1 && (n >= p->lanes || p->room_in_b) && p->row_tiles <= DIRECT_TILES;
+    const int wide = p->lanes * size >= FNN_LINE;
     const ptrdiff_t b_row = p->b.row_stride * size;
-    p->in_place = p->direct || (p->room_in_b && b_row % FNN_LINE == 0 && k * b_row <= CLOSE_BYTES);
+    p->in_place = p->direct || (p->room_in_b && b_row % FNN_LINE == 0 && k * b_row <= (wide ? WIDE_CLOSE_BYTES : CLOSE_BYTES));
     p->by_rows = p->direct && m == 1 && p->y.column_stride == 1 && p->y.data;
     p->pack_a = n >= PACK_A_COLUMNS && !p->direct && p->a.column_stride != 1;
 
@@ -101,12 +105,12 @@ size_t fnn_product_plan(struct fnn_product *p)
     const ptrdiff_t panel_row = p->panel * p->lanes * size, panels = parts_of(parts_of(parts_of(n, p->lanes), p->column_parts), p->panel);
 
     const ptrdiff_t direct_k = smaller(DIRECT_K * p->row_tiles, MOST_DIRECT_K), whole = p->by_rows || (p->direct && p->term_parts > 1);
-    const ptrdiff_t most_k = whole ? larger(k, 1) : p->direct ? direct_k : MOST_K;
+    const ptrdiff_t packed_k = (p->b.column_stride != 1 ? ACROSS_K : MOST_K) * 3 / larger(3, p->panel);
+    const ptrdiff_t most_k = whole ? larger(k, 1) : p->direct ? direct_k : packed_k;
     p->k_blocks = larger(1, parts_of(part_k, most_k));
     p->k_block = larger(1, parts_of(part_k, p->k_blocks));
     p->group = p->direct ? panels : p->b.column_stride != 1 ? 1 : k * n * size < FAR_BYTES ? LEAST_GROUP : FAR_GROUP;
-    const ptrdiff_t group_bytes = p->lanes * size < FNN_LINE ? GROUP_BYTES : WIDE_GROUP_BYTES;
-    if (p->k_blocks == 1) p->group = larger(p->group, group_bytes / (p->k_block * panel_row));
+    if (p->k_blocks == 1) p->group = larger(p->group, (wide ? WIDE_GROUP_BYTES : GROUP_BYTES) / (p->k_block * panel_row));
     p->group = larger(1, smaller(p->group, panels));
     p->group = larger(1, parts_of(panels, larger(1, parts_of(panels, p->group)))); /* groups of nearly equal size */
     p->chunk_tiles = p->row_tiles;

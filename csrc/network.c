@@ -65,7 +65,8 @@ void fnn_network_free(struct fnn_network *net)
 size_t fnn_network_bytes(const struct fnn_network *net) { return net->arena_bytes; }
 struct fnn_statistics *fnn_network_statistics(struct fnn_network *net) { return &net->statistics; }
 
-/* Points every buffer of `rows` rows into the arena, or only adds up their bytes when that is NULL. */
+/* Points every buffer of `rows` rows into the arena, or only adds up their bytes when that is NULL. Gradients come last: the forward pass
+ * works where they will be, and in the workspace behind them. */
 static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
 {
     size_t used = 0;
@@ -81,7 +82,7 @@ static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
         layer->y = layer->active = layer->dz = (struct fnn_matrix){NULL, rows, layer->o, stride, 1};
         layer->y.data = TAKE(rows * stride * size);
         layer->active.data = curved ? TAKE(rows * stride * size) : layer->y.data;
-        layer->dz.data = k < net->layers - 1 ? TAKE(rows * stride * size) : layer->y.data;
+        layer->dz.data = layer->y.data;
         layer->db = TAKE(layer->o * size);
         layer->squares = (double *)TAKE(2 * layer->o * (ptrdiff_t)sizeof(double));
         layer->moves = layer->squares ? layer->squares + layer->o : NULL;
@@ -94,12 +95,16 @@ static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
     net->factors = TAKE(widest * size);
     net->sums = (double *)TAKE((rows / FNN_LOSS_BLOCK + 1) * (ptrdiff_t)sizeof(double));
     net->magnitudes = (double *)TAKE(net->threads * net->layers * 2 * (ptrdiff_t)sizeof(double));
+    net->forward_workspace = arena ? arena + used : NULL;
+    net->forward_room = used;
+    for (ptrdiff_t k = 0; k < net->layers - 1; k++) net->layer[k].dz.data = TAKE(rows * net->layer[k].dz.row_stride * size);
+    net->forward_room = used - net->forward_room;
     net->workspace = arena ? arena + used : NULL;
 #undef TAKE
     return used;
 }
 
-/* Plans the products of a batch and returns the workspace they share. */
+/* Plans the products of a batch and returns the workspace they share, beside the gradients' memory as long as that is free. */
 static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuring)
 {
     size_t most = 0;
@@ -130,8 +135,9 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
             .split = net->measuring ? FNN_WHOLE_COLUMNS : FNN_ROWS_FIRST,
             .y = {layer->dw, layer->i, layer->o, layer->o, 1}};
         if (!net->stored) layer->gradient.finish = (struct fnn_finish){fnn_take_gradient, layer};
-        const size_t bytes[] = {fnn_product_plan(&layer->forward), fnn_product_plan(&layer->gradient), fnn_gating_plan(&layer->gating),
-                                k > 0 ? fnn_product_plan(&layer->input) : 0};
+        const size_t forward = fnn_product_plan(&layer->forward);
+        const size_t bytes[] = {forward > net->forward_room ? forward - net->forward_room : 0, fnn_product_plan(&layer->gradient),
+                                fnn_gating_plan(&layer->gating), k > 0 ? fnn_product_plan(&layer->input) : 0};
         for (int b = 0; b < 4; b++) most = bytes[b] > most ? bytes[b] : most;
     }
     return whole_lines(most);
@@ -307,7 +313,7 @@ static int forward(struct fnn_network *net, ptrdiff_t row)
         struct fnn_layer *layer = &net->layer[k];
         layer->forward.dropout_row = row;
         if (stopped(net)) return 0;
-        fnn_product_run(&layer->forward, net->workspace);
+        fnn_product_run(&layer->forward, net->forward_workspace);
         if (layer->activation <= FNN_RELU) continue;
         fnn_map(maps[layer->activation], net->dtype, layer->active.rows * layer->active.row_stride,
                 (void *[]){layer->active.data, layer->active.data}, &net->slope);

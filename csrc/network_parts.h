@@ -41,7 +41,8 @@ struct fnn_network {
     int measuring;               /* and whether for an update that is measured */
     struct fnn_matrix gathered, x; /* room for gathered rows; the input of the first layer, which may be the caller's data */
     int64_t *labels;
-    char *dense, *weights, *factors, *workspace;
+    char *dense, *weights, *factors, *workspace, *forward_workspace;
+    size_t forward_room; /* bytes before the workspace that are free in the forward pass */
     double *sums;
     struct fnn_loss_rows batch; /* of the last forward pass, scores and targets */
 
