@@ -13,6 +13,8 @@ enum {
     FEW_ROWS = 32,      /* plans of so many rows may take more workspace than those of many */
     GATHERED_A_THREAD = 20000, /* elements to gather that are worth a second thread */
     ROWS_AHEAD = 3,     /* rows that are fetched before their turn: shuffled ones lie anywhere in memory */
+    OVER_BYTES = 1 << 18, /* of a layer's output from which its gradient takes its place, */
+    OVER_ROWS = 4,        /* where the batch has so many rows for each column of the next layer's weights: their gradient is smaller then */
     WATCHED_WEIGHTS = 1 << 28, /* weights times rows from which on an update is long enough to be given up half-way */
 };
 
@@ -83,10 +85,12 @@ static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
         layer->y.data = TAKE(rows * stride * size);
         layer->active.data = curved ? TAKE(rows * stride * size) : layer->y.data;
         layer->dz.data = layer->y.data;
+        layer->over = k < net->layers - 1 && layer->activation == FNN_RELU && rows * stride * size >= OVER_BYTES &&
+                      rows >= OVER_ROWS * net->layer[k + 1].o;
         layer->db = TAKE(layer->o * size);
         layer->squares = (double *)TAKE(2 * layer->o * (ptrdiff_t)sizeof(double));
         layer->moves = layer->squares ? layer->squares + layer->o : NULL;
-        layer->dw = net->stored ? TAKE(layer->i * layer->o * size) : NULL;
+        layer->dw = net->stored || (k > 0 && net->layer[k - 1].over) ? TAKE(layer->i * layer->o * size) : NULL;
         widest = larger(widest, layer->o);
     }
     net->labels = (int64_t *)TAKE(rows * (ptrdiff_t)sizeof(int64_t));
@@ -97,11 +101,22 @@ static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
     net->magnitudes = (double *)TAKE(net->threads * net->layers * 2 * (ptrdiff_t)sizeof(double));
     net->forward_workspace = arena ? arena + used : NULL;
     net->forward_room = used;
-    for (ptrdiff_t k = 0; k < net->layers - 1; k++) net->layer[k].dz.data = TAKE(rows * net->layer[k].dz.row_stride * size);
+    for (ptrdiff_t k = 0; k < net->layers - 1; k++)
+        if (!net->layer[k].over) net->layer[k].dz.data = TAKE(rows * net->layer[k].dz.row_stride * size);
     net->forward_room = used - net->forward_room;
     net->workspace = arena ? arena + used : NULL;
 #undef TAKE
     return used;
+}
+
+/* Takes a part of a layer's gradient, of its output, and writes that before the activation over the output. */
+static void gate_over(void *context, const struct fnn_matrix *part, ptrdiff_t row, ptrdiff_t column)
+{
+    const struct fnn_layer *layer = context;
+    char *y = (char *)layer->y.data + (row * layer->y.row_stride + column) * layer->network->size;
+    layer->network->kernels->gate(&(struct fnn_gate){
+        .rows = part->rows, .columns = part->columns, .dy = part->data, .gate = y, .out = y, .scale = layer->gating.scale,
+        .dy_stride = part->row_stride, .gate_stride = layer->y.row_stride, .out_stride = layer->y.row_stride});
 }
 
 /* Plans the products of a batch and returns the workspace they share, beside the gradients' memory as long as that is free. */
@@ -123,18 +138,23 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
         layer->gating = (struct fnn_gating){
             .kernels = net->kernels, .dtype = net->dtype, .dy = layer->dz, .dz = layer->dz, .sums = layer->db, .room = 1,
             .scale = 65536.0 / layer->drop.threshold};
-        if (layer->activation == FNN_RELU) layer->gating.gate = layer->y;
+        if (layer->activation == FNN_RELU && !layer->over) layer->gating.gate = layer->y;
         if (k > 0) {
             layer->input = (struct fnn_product){
                 .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = layer->dz, .b = fnn_transposed(weight),
                 .y = net->layer[k - 1].dz, .room_in_y = 1};
             layer->input.y.rows = rows;
+            if (net->layer[k - 1].over) {
+                layer->input.y.data = NULL;
+                layer->input.room_in_y = 0;
+                layer->input.finish = (struct fnn_finish){gate_over, &net->layer[k - 1]};
+            }
         }
         layer->gradient = (struct fnn_product){
             .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = fnn_transposed(x), .b = layer->dz, .room_in_b = 1,
             .split = net->measuring ? FNN_WHOLE_COLUMNS : FNN_ROWS_FIRST,
             .y = {layer->dw, layer->i, layer->o, layer->o, 1}};
-        if (!net->stored) layer->gradient.finish = (struct fnn_finish){fnn_take_gradient, layer};
+        if (!layer->dw) layer->gradient.finish = (struct fnn_finish){fnn_take_gradient, layer};
         const size_t forward = fnn_product_plan(&layer->forward);
         const size_t bytes[] = {forward > net->forward_room ? forward - net->forward_room : 0, fnn_product_plan(&layer->gradient),
                                 fnn_gating_plan(&layer->gating), k > 0 ? fnn_product_plan(&layer->input) : 0};
@@ -322,8 +342,15 @@ static int forward(struct fnn_network *net, ptrdiff_t row)
     return 1;
 }
 
-/* From the gradient of the scores, in the last layer's dz, to that of every layer; biases' gradients are added to db. */
-static int backward(struct fnn_network *net, ptrdiff_t row)
+static void store_gradient(struct fnn_network *net, struct fnn_layer *layer, int accumulate)
+{
+    layer->gradient.accumulate = accumulate;
+    fnn_product_run(&layer->gradient, net->workspace);
+}
+
+/* From the gradient of the scores, in the last layer's dz, to that of every layer; biases' gradients are added to db, and weights' to dw or
+ * put there, where inputs will not be there any more. */
+static int backward(struct fnn_network *net, ptrdiff_t row, int accumulate)
 {
     static const enum fnn_map maps[] = {
         [FNN_LEAKY] = FNN_LEAKY_BACKWARD, [FNN_TANH] = FNN_TANH_BACKWARD, [FNN_SIGMOID] = FNN_SIGMOID_BACKWARD};
@@ -336,6 +363,7 @@ static int backward(struct fnn_network *net, ptrdiff_t row)
                     (void *[]){layer->dz.data, layer->active.data, layer->dz.data}, &net->slope);
         fnn_gating_run(&layer->gating, net->workspace);
         if (stopped(net)) return 0;
+        if (k > 0 && net->layer[k - 1].over) store_gradient(net, layer, accumulate);
         if (k > 0) fnn_product_run(&layer->input, net->workspace);
     }
     return 1;
@@ -345,8 +373,7 @@ static int store_gradients(struct fnn_network *net, int accumulate)
 {
     for (ptrdiff_t k = 0; k < net->layers && net->stored; k++) {
         if (stopped(net)) return 0;
-        net->layer[k].gradient.accumulate = accumulate;
-        fnn_product_run(&net->layer[k].gradient, net->workspace);
+        if (k == 0 || !net->layer[k - 1].over) store_gradient(net, &net->layer[k], accumulate);
     }
     return 1;
 }
@@ -385,7 +412,7 @@ static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, con
             *end = FNN_NOT_FINITE;
             return 0;
         }
-        if (!backward(net, row) || !store_gradients(net, row > 0)) return 0;
+        if (!backward(net, row, row > 0) || !store_gradients(net, row > 0)) return 0;
     }
     *end = FNN_NOT_FINITE;
     const ptrdiff_t scalars = u * updates->scalars_stride;
@@ -450,7 +477,7 @@ int fnn_network_backward(struct fnn_network *net, const void *gradient, const do
     for (ptrdiff_t r = 0; r < last->y.rows; r++)
         memcpy((char *)last->dz.data + r * last->dz.row_stride * net->size, (const char *)gradient + r * bytes, (size_t)bytes);
     clear_bias_gradients(net);
-    backward(net, row);
+    backward(net, row, 0);
     store_gradients(net, 0);
     const int done = fnn_update(net, scalars, bias_scalars, measure);
     fnn_flush_end(saved);

@@ -18,6 +18,7 @@ struct fnn_layer {
     struct fnn_matrix y, active, dz; /* output, output before dropout, gradient before the activation */
     struct fnn_product forward, input, gradient;
     struct fnn_gating gating;
+    int over;                       /* dz takes the place of y: the next layer's dw is made first */
     char *db, *dw;                  /* sums over the batch; dw NULL when gradients never meet memory */
     double *squares, *moves;        /* a column each, of gradients and of changes */
     struct fnn_network *network;

@@ -109,6 +109,7 @@ static void magnitudes_part(void *context, int task)
 {
     struct fnn_network *net = context;
     for (ptrdiff_t k = 0; k < net->layers; k++) {
+        if (net->layer[k].dw) continue; /* whose gradient is there, and perhaps its input no more */
         const struct fnn_matrix *of[] = {k == 0 ? &net->x : &net->layer[k - 1].y, &net->layer[k].dz};
         for (int m = 0; m < 2; m++) {
             ptrdiff_t first, end;
@@ -137,6 +138,7 @@ static double bound_of_gradients(struct fnn_network *net)
     net->magnitude_tasks = elements < MEASURED_ALONE ? 1 : net->threads;
     fnn_parallel(net->magnitude_tasks, magnitudes_part, net);
     for (ptrdiff_t k = 0; k < net->layers; k++) {
+        if (net->layer[k].dw) continue;
         double most[2] = {1.0, 0.0};
         for (ptrdiff_t task = 0; task < net->magnitude_tasks; task++)
             for (int m = 0; m < 2; m++) most[m] = greater(most[m], net->magnitudes[(task * net->layers + k) * 2 + m]);
@@ -153,14 +155,15 @@ static double size_of_gradients(struct fnn_network *net)
     for (ptrdiff_t k = 0; k < net->layers; k++) {
         const struct fnn_layer *layer = &net->layer[k];
         most = greater(most, net->kernels->magnitude(layer->o, layer->db));
-        if (net->stored) most = greater(most, net->kernels->magnitude(layer->i * layer->o, layer->dw));
+        if (layer->dw) most = greater(most, net->kernels->magnitude(layer->i * layer->o, layer->dw));
     }
     if (net->stored || !(most < INFINITY)) return most;
     const double bound = bound_of_gradients(net);
     if (bound < limit) return greater(most, bound);
     net->scalars = NULL; /* only look */
     atomic_store(&net->unsafe, 0);
-    for (ptrdiff_t k = 0; k < net->layers; k++) fnn_product_run(&net->layer[k].gradient, net->workspace);
+    for (ptrdiff_t k = 0; k < net->layers; k++)
+        if (!net->layer[k].dw) fnn_product_run(&net->layer[k].gradient, net->workspace);
     return atomic_load(&net->unsafe) ? INFINITY : limit;
 }
 
@@ -248,7 +251,7 @@ int fnn_update(struct fnn_network *net, const double *scalars, const double *bia
             for (ptrdiff_t c = 0; c < layer->o; c++) layer->squares[c] = layer->moves[c] = 0.0;
             net->kernels->add_squares(layer->o, layer->db, layer->squares);
         }
-        if (net->stored) fnn_parallel(net->threads, take_stored_part, layer);
+        if (layer->dw) fnn_parallel(net->threads, take_stored_part, layer);
         else fnn_product_run(&layer->gradient, net->workspace);
         const int limited = net->max_norm < INFINITY;
         update_span(net, &layer->bias, layer->o, 0, layer->db, bias_scalars, net->averaged);

@@ -169,6 +169,26 @@ def test_sizes_and_threads(sizes, rows, batch, threads):
     np.testing.assert_allclose(*race.statistics(), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("plan", "kind", "how"), [
+    ({}, {}, {}), ({"clip_value": 1e-3}, {"weighted": True}, {"measure": False}), ({"max_norm": 0.5, "average": 0.9}, {}, {}),
+    ({}, {"weighted": True}, {"micro": 130}),
+], ids=["plain", "clip_value", "max_norm and average", "parts"])  # fmt: skip
+@pytest.mark.parametrize(("sizes", "keep"), [((20, 600, 7), 0.5), ((20, 600, 9, 600, 3), 0.8), ((9, 12, 5), 0.5)], ids=str)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_that_take_the_place_of_outputs(dtype, sizes, keep, threads, plan, kind, how):
+    fastnn.set_num_threads(threads)
+    rows, batch = (10_000, 6000) if sizes[1] < 16 else (330, 160)
+    race = Race(sizes, dtype=dtype, keep=keep, **plan)
+    data = race.data(rows, **kind)
+    assert race.run(data, batch, **how) == [race.engines[0][0].done] * 2
+    assert race.same()
+    np.testing.assert_allclose(*race.statistics(), rtol=1e-5)
+    data[0][0, 0] = np.nan
+    assert race.run(data, batch, **how)[0] < -(-rows // batch)
+    assert race.same()
+
+
 @pytest.mark.parametrize("where", ["input", "weight", "late"])
 def test_nothing_is_written_where_a_loss_is_not_finite(where):
     race = Race()
