@@ -17,8 +17,8 @@
 enum {
     MOST_K = 512,             /* terms summed in registers before y is touched: a packed panel of so many, three vectors wide, fits any
                                  second-level cache; */
-    ACROSS_K = 256,           /* fewer where packing turns columns into rows, a panel at a time */
-    LEAST_GROUP = 2,          /* panels of a stage; */
+    FRUGAL_K = 256,           /* fewer where packing turns columns into rows and memory counts */
+    LEAST_GROUP = 2,          /* panels of a stage, one where memory counts; */
     FAR_GROUP = 4,            /* more where b comes from memory, which is slow to deliver rows as short as one panel's: */
     FAR_BYTES = 1 << 23,      /* from this size on */
     GROUP_BYTES = 5 << 16,    /* of packed panels, where few terms make room for more of them; */
@@ -105,11 +105,12 @@ size_t fnn_product_plan(struct fnn_product *p)
     const ptrdiff_t panel_row = p->panel * p->lanes * size, panels = parts_of(parts_of(parts_of(n, p->lanes), p->column_parts), p->panel);
 
     const ptrdiff_t direct_k = smaller(DIRECT_K * p->row_tiles, MOST_DIRECT_K), whole = p->by_rows || (p->direct && p->term_parts > 1);
-    const ptrdiff_t packed_k = (p->b.column_stride != 1 ? ACROSS_K : MOST_K) * 3 / larger(3, p->panel);
+    const ptrdiff_t packed_k = (p->frugal && p->b.column_stride != 1 ? FRUGAL_K : MOST_K) * 3 / larger(3, p->panel);
     const ptrdiff_t most_k = whole ? larger(k, 1) : p->direct ? direct_k : packed_k;
     p->k_blocks = larger(1, parts_of(part_k, most_k));
     p->k_block = larger(1, parts_of(part_k, p->k_blocks));
-    p->group = p->direct ? panels : p->b.column_stride != 1 ? 1 : k * n * size < FAR_BYTES ? LEAST_GROUP : FAR_GROUP;
+    const ptrdiff_t least = p->frugal ? 1 : LEAST_GROUP;
+    p->group = p->direct ? panels : p->b.column_stride != 1 ? 1 : k * n * size < FAR_BYTES ? least : FAR_GROUP;
     if (p->k_blocks == 1) p->group = larger(p->group, (wide ? WIDE_GROUP_BYTES : GROUP_BYTES) / (p->k_block * panel_row));
     p->group = larger(1, smaller(p->group, panels));
     p->group = larger(1, parts_of(panels, larger(1, parts_of(panels, p->group)))); /* groups of nearly equal size */

@@ -132,7 +132,7 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
         x.rows = layer->y.rows = layer->active.rows = layer->dz.rows = rows;
         const int fused = layer->activation <= FNN_RELU;
         layer->forward = (struct fnn_product){
-            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = x, .b = weight, .split = FNN_TERMS,
+            .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .frugal = 1, .a = x, .b = weight, .split = FNN_TERMS,
             .y = fused ? layer->y : layer->active, .bias = {layer->bias.param, 1}, .relu = layer->activation == FNN_RELU, .room_in_y = 1,
             .dropout = fused && layer->drop.threshold < 65536 ? &layer->drop : NULL};
         layer->gating = (struct fnn_gating){
@@ -141,8 +141,8 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
         if (layer->activation == FNN_RELU && !layer->over) layer->gating.gate = layer->y;
         if (k > 0) {
             layer->input = (struct fnn_product){
-                .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .a = layer->dz, .b = fnn_transposed(weight),
-                .y = net->layer[k - 1].dz, .room_in_y = 1};
+                .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .frugal = 1, .a = layer->dz,
+                .b = fnn_transposed(weight), .y = net->layer[k - 1].dz, .room_in_y = 1};
             layer->input.y.rows = rows;
             if (net->layer[k - 1].over) {
                 layer->input.y.data = NULL;
