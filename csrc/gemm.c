@@ -4,7 +4,7 @@
  * each panel as wide as a tile, or nearly. Panels are packed, so that their rows do not fall into the same cache sets, as rows a power of
  * two apart do. The tiles of one stage pack the panels of the next a few rows at a time, and fetch those rows before, so that no tile
  * waits for memory. With few rows of a, packing would cost more than it saves: then b is read where it is, a short block of k at a time,
- * and every panel is fetched while the one before is multiplied.
+ * and every panel is fetched while the one before is multiplied. So it is where all of b stays in a cache, and lies well.
  *
  * Every sum runs over k in order, whatever the blocks, tiles and threads: the bits of a result depend on none of them. */
 #include "gemm.h"
@@ -266,7 +266,6 @@ static struct fnn_ahead panel_to_fetch(const struct share *s, const struct passi
 static ptrdiff_t due(const struct share *s, const struct passing *g, ptrdiff_t done)
 {
     const ptrdiff_t slice = 2 * FNN_LINE / s->p->size;
-    if (g->next.panels == 0) return g->ready;
     return done >= g->tiles ? g->next.depth : parts_of(g->next.depth, slice) * done / g->tiles * slice;
 }
 
@@ -339,8 +338,7 @@ static void multiply_tile(const struct share *s, struct passing *g, const struct
         if (!alike && move.rows > 0) pack_panel(s, &g->next, panel, start(g->next.rows, tile), start(g->next.rows, tile + 1));
     } else {
         const ptrdiff_t ready = due(s, g, ++g->done);
-        if (g->next.panels > 0)
-            errands.ahead = lines_of(&p->b, size, g->next.k0 + ready, due(s, g, g->done + 1) - ready, g->next.column, g->next.columns);
+        errands.ahead = lines_of(&p->b, size, g->next.k0 + ready, due(s, g, g->done + 1) - ready, g->next.column, g->next.columns);
         run_tile(p, &t, &errands);
         if (ready > g->ready) pack_rows(s, &g->next, g->ready, ready);
         g->ready = ready;

@@ -27,7 +27,7 @@ struct fnn_product { /* y = a b, or y += a b, then bias, ReLU and dropout */
     int accumulate, relu;
     int room_in_b, room_in_y;  /* these begin on a line, and rows narrower than a vector are followed by room that may be read, of y also
                                   written, as if they were not */
-    int frugal;                /* with workspace, which is kept: a few per cent slower where panels are long */
+    int frugal;                /* takes less workspace, for those who keep it: shorter panels, which cost large products a few per cent */
     int threads;               /* to plan for; 0: all there are */
     enum fnn_split split;
     const struct fnn_dropout *dropout;

@@ -47,7 +47,8 @@ struct fnn_tile {
     const void *bias;
 };
 
-/* The gradient's gate: rows of columns that are neighbours. gate NULL: none, and no out; out may be exactly dy; sum NULL: none. */
+/* The gradient's gate: rows of columns that are neighbours. gate NULL: none, and no out; out may be exactly dy, or
+ * exactly gate; sum NULL: none. */
 struct fnn_gate {
     ptrdiff_t rows, columns;
     const void *dy, *gate;

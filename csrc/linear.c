@@ -32,12 +32,13 @@ size_t fnn_linear_forward(enum fnn_dtype dtype, const struct fnn_matrix *x, cons
     return 0;
 }
 
+static int strided(const struct fnn_gating *g) { return g->dy.column_stride != 1 || (g->gate.data && g->gate.column_stride != 1); }
+
 size_t fnn_gating_plan(struct fnn_gating *g)
 {
     const ptrdiff_t elements = g->dy.rows * g->dy.columns, units = (g->dy.columns + GATE_UNIT - 1) / GATE_UNIT;
     g->parts = elements < GATE_ELEMENTS ? 1 : smaller(fnn_threads(), units);
-    const int strided = g->dy.column_stride != 1 || (g->gate.data && g->gate.column_stride != 1);
-    return strided ? (size_t)(2 * rounded_up(g->dy.columns * (ptrdiff_t)fnn_size(g->dtype), ALIGNMENT)) : 0;
+    return strided(g) ? (size_t)(2 * rounded_up(g->dy.columns * (ptrdiff_t)fnn_size(g->dtype), ALIGNMENT)) : 0;
 }
 
 static void *row_of(const struct fnn_matrix *m, ptrdiff_t size, ptrdiff_t row, ptrdiff_t column, ptrdiff_t columns, char *copy)
@@ -56,8 +57,7 @@ static void gate_part(void *context, int task)
     const ptrdiff_t size = (ptrdiff_t)fnn_size(g->dtype), units = (g->dy.columns + GATE_UNIT - 1) / GATE_UNIT;
     const ptrdiff_t first = GATE_UNIT * (units * task / g->parts);
     const ptrdiff_t end = smaller(g->dy.columns, GATE_UNIT * (units * (task + 1) / g->parts));
-    const int strided = g->dy.column_stride != 1 || (g->gate.data && g->gate.column_stride != 1);
-    const ptrdiff_t rows = !strided && end - first <= GATE_UNIT ? g->dy.rows : 1, lanes = g->kernels->lanes;
+    const ptrdiff_t rows = !strided(g) && end - first <= GATE_UNIT ? g->dy.rows : 1, lanes = g->kernels->lanes;
     char *copies = g->rows + 2 * first * size;
     struct fnn_gate part = {
         .rows = rows, .columns = g->room && g->dy.columns < lanes ? lanes : end - first, .scale = g->scale,

@@ -20,6 +20,9 @@ enum {
 
 static struct fnn_layer *last_layer(struct fnn_network *net) { return &net->layer[net->layers - 1]; }
 
+/* Whether layer k's dw is made on the way back, before its input is written over. */
+static int made_early(const struct fnn_network *net, ptrdiff_t k) { return k > 0 && net->layer[k - 1].over; }
+
 static ptrdiff_t stride_of(const struct fnn_network *net, ptrdiff_t columns)
 {
     const ptrdiff_t line = FNN_LINE / net->size, lines = (columns + line - 1) / line;
@@ -90,7 +93,7 @@ static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
         layer->db = TAKE(layer->o * size);
         layer->squares = (double *)TAKE(2 * layer->o * (ptrdiff_t)sizeof(double));
         layer->moves = layer->squares ? layer->squares + layer->o : NULL;
-        layer->dw = net->stored || (k > 0 && net->layer[k - 1].over) ? TAKE(layer->i * layer->o * size) : NULL;
+        layer->dw = net->stored || made_early(net, k) ? TAKE(layer->i * layer->o * size) : NULL;
         widest = larger(widest, layer->o);
     }
     net->labels = (int64_t *)TAKE(rows * (ptrdiff_t)sizeof(int64_t));
@@ -144,7 +147,7 @@ static size_t plan_products(struct fnn_network *net, ptrdiff_t rows, int measuri
                 .kernels = net->kernels, .dtype = net->dtype, .threads = net->threads, .frugal = 1, .a = layer->dz,
                 .b = fnn_transposed(weight), .y = net->layer[k - 1].dz, .room_in_y = 1};
             layer->input.y.rows = rows;
-            if (net->layer[k - 1].over) {
+            if (made_early(net, k)) {
                 layer->input.y.data = NULL;
                 layer->input.room_in_y = 0;
                 layer->input.finish = (struct fnn_finish){gate_over, &net->layer[k - 1]};
@@ -363,7 +366,7 @@ static int backward(struct fnn_network *net, ptrdiff_t row, int accumulate)
                     (void *[]){layer->dz.data, layer->active.data, layer->dz.data}, &net->slope);
         fnn_gating_run(&layer->gating, net->workspace);
         if (stopped(net)) return 0;
-        if (k > 0 && net->layer[k - 1].over) store_gradient(net, layer, accumulate);
+        if (made_early(net, k)) store_gradient(net, layer, accumulate);
         if (k > 0) fnn_product_run(&layer->input, net->workspace);
     }
     return 1;
@@ -373,7 +376,7 @@ static int store_gradients(struct fnn_network *net, int accumulate)
 {
     for (ptrdiff_t k = 0; k < net->layers && net->stored; k++) {
         if (stopped(net)) return 0;
-        if (k == 0 || !net->layer[k - 1].over) store_gradient(net, &net->layer[k], accumulate);
+        if (!made_early(net, k)) store_gradient(net, &net->layer[k], accumulate);
     }
     return 1;
 }

@@ -19,7 +19,7 @@ struct fnn_layer {
     struct fnn_product forward, input, gradient;
     struct fnn_gating gating;
     int over;                       /* dz takes the place of y: the next layer's dw is made first */
-    char *db, *dw;                  /* sums over the batch; dw NULL when gradients never meet memory */
+    char *db, *dw;                  /* sums over the batch; dw NULL when that gradient never meets memory */
     double *squares, *moves;        /* a column each, of gradients and of changes */
     struct fnn_network *network;
 };
@@ -32,7 +32,7 @@ struct fnn_network {
     double slope, margin, clip_value, clip_norm, max_norm, average;
     enum fnn_loss loss;
     enum fnn_map update;
-    int averaged, stored; /* running averages are kept; gradients meet memory */
+    int averaged, stored; /* running averages are kept; all gradients meet memory */
     const char *mean, *inverse_std;
     struct fnn_dropout drop_inputs;
 

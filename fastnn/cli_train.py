@@ -191,6 +191,7 @@ def build(arguments: argparse.Namespace, data: tabular.Prepared) -> tuple[MLP, A
 
 
 def optimizer_of(arguments: argparse.Namespace) -> Any:
+    """The optimizer with the settings of `arguments`; ValueError in a sentence for one out of range."""
     settings = {"weight_decay": arguments.weight_decay, "l1": arguments.l1}
     if arguments.learning_rate is not None:
         settings["learning_rate"] = arguments.learning_rate
