@@ -52,6 +52,7 @@ class Scalars(NamedTuple):
     """What the optimizer's kernel takes in the steps from `first` on, and what that was worked out from."""
 
     first: int
+    rates: np.ndarray
     weights: np.ndarray
     biases: np.ndarray
     epoch: int
@@ -364,14 +365,17 @@ class Trainer:
         if metric is not None:
             record[metric.name] = (statistics.metric_sum / max(statistics.rows, 1)) ** (1 / metric.power)
         record.update({f"val_{name}": value for name, value in validated.items()})
-        return {**record, "learning_rate": float(self._rates(self.steps - 1, 1)[0]),
-                "gradient_norm": statistics.gradient_norm, "weight_norm": statistics.weight_norm, "update_ratio": statistics.update_ratio,
-                **self._penalty(), "seconds": time.perf_counter() - began}
+        latest = self.steps - 1
+        known = self._foresee(latest, 1, 0)
+        return {**record, "learning_rate": float(known.rates[latest - known.first]), "gradient_norm": statistics.gradient_norm,
+                "weight_norm": statistics.weight_norm, "update_ratio": statistics.update_ratio, **self._penalty(),
+                "seconds": time.perf_counter() - began}
 
     def _penalty(self) -> Record:
-        optimizer, arrays = self.optimizer, self.net.parameters()
+        optimizer = self.optimizer
         if optimizer.weight_decay == optimizer.l1 == 0.0:
             return {}
+        arrays = self.net.parameters()
         decayed = arrays if optimizer.decay_biases else arrays[0::2]
         return {"penalty": losses.penalty(decayed, optimizer.weight_decay, optimizer.l1)}
 
@@ -391,7 +395,7 @@ class Trainer:
             rates, decays = self._rates(first, max(updates, ahead)), (optimizer.weight_decay, optimizer.l1)
             weights = optimizer.scalars(rates, first, *decays)
             biases = weights if optimizer.decay_biases or not any(decays) else optimizer.scalars(rates, first, 0.0, 0.0)
-            self._ahead = kept = Scalars(first, weights, biases, self.epochs, optimizer, self.schedule, self._schedule_state)
+            self._ahead = kept = Scalars(first, rates, weights, biases, self.epochs, optimizer, self.schedule, self._schedule_state)
         return kept
 
     def _scalars(self, updates: int, ahead: int) -> tuple[np.ndarray, np.ndarray]:
