@@ -163,13 +163,14 @@ static void copy_row(enum fnn_dtype dtype, const struct fnn_matrix *m, ptrdiff_t
 }
 
 struct loss_job {
-    double (*kernel)(const struct fnn_loss_rows *);
+    double (*kernel)(const struct fnn_loss_rows *, double *);
     enum fnn_dtype dtype;
     const struct fnn_matrix *scores, *dense, *gradient;
     const struct fnn_loss_rows *all;
     ptrdiff_t blocks;
-    double *sums; /* of each block */
-    char *rows;   /* three rows of scratch per task, or NULL when every row is contiguous */
+    struct fnn_loss_sums *sums; /* of each block */
+    int measured;               /* whether the metric is wanted */
+    char *rows;                 /* three rows of scratch per task, or NULL when every row is contiguous */
     int tasks;
 };
 
@@ -181,7 +182,7 @@ static void loss_task(void *context, int task)
     for (ptrdiff_t block = job->blocks * task / job->tasks; block < job->blocks * (task + 1) / job->tasks; block++) {
         const ptrdiff_t first = block * FNN_LOSS_BLOCK, left = job->all->n - first, count = left < FNN_LOSS_BLOCK ? left : FNN_LOSS_BLOCK;
         const ptrdiff_t together = scratch ? 1 : count; /* rows a call of the kernel */
-        double sum = 0.0;
+        struct fnn_loss_sums sum = {0.0, 0.0};
         for (ptrdiff_t i = first; i < first + count; i += together) {
             struct fnn_loss_rows rows = *job->all;
             rows.n = together;
@@ -199,19 +200,22 @@ static void loss_task(void *context, int task)
                 }
                 rows.gradient = scratch + 2 * c * size;
             }
-            sum += job->kernel(&rows);
+            sum.loss += job->kernel(&rows, job->measured ? &sum.metric : NULL);
             if (scratch) copy_row(job->dtype, job->gradient, i, scratch + 2 * c * size, 1);
         }
         job->sums[block] = sum;
     }
 }
 
-static double run_loss(struct loss_job *job)
+static struct fnn_loss_sums run_loss(struct loss_job *job)
 {
-    double loss = 0.0;
+    struct fnn_loss_sums sum = {0.0, 0.0};
     fnn_parallel(job->tasks, loss_task, job);
-    for (ptrdiff_t block = 0; block < job->blocks; block++) loss += job->sums[block];
-    return loss;
+    for (ptrdiff_t block = 0; block < job->blocks; block++) {
+        sum.loss += job->sums[block].loss;
+        sum.metric += job->sums[block].metric;
+    }
+    return sum;
 }
 
 static struct loss_job loss_job_of(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_loss_rows *all)
@@ -222,10 +226,12 @@ static struct loss_job loss_job_of(enum fnn_loss kind, enum fnn_dtype dtype, con
     };
 }
 
-double fnn_loss_of_rows(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_loss_rows *rows, double *sums)
+struct fnn_loss_sums fnn_loss_of_rows(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_loss_rows *rows,
+                                      struct fnn_loss_sums *blocks)
 {
     struct loss_job job = loss_job_of(kind, dtype, rows);
-    job.sums = sums;
+    job.sums = blocks;
+    job.measured = 1;
     return run_loss(&job);
 }
 
@@ -253,7 +259,7 @@ size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matri
     job.dense = &target->dense;
     job.gradient = gradient;
 
-    double few[64];
+    struct fnn_loss_sums few[64];
     const size_t sums_bytes = job.blocks <= 64 ? 0 : (size_t)job.blocks * sizeof *job.sums;
     const size_t rows_bytes = apart ? (size_t)(3 * c * size * job.tasks) : 0;
     char *memory = sums_bytes + rows_bytes ? malloc(sums_bytes + rows_bytes) : NULL;
@@ -261,10 +267,10 @@ size_t fnn_loss(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_matri
         fnn_flush_end(saved);
         return sums_bytes + rows_bytes;
     }
-    job.sums = sums_bytes ? (double *)memory : few;
+    job.sums = sums_bytes ? (struct fnn_loss_sums *)memory : few;
     job.rows = apart ? memory + sums_bytes : NULL;
 
-    *loss = run_loss(&job);
+    *loss = run_loss(&job).loss;
     fnn_flush_end(saved);
     free(memory);
     return 0;

@@ -64,6 +64,7 @@ struct fnn_loss_rows {
     const int64_t *labels;
     double total, margin; /* share_i = (weight_i or 1) / total, 0 when total is 0 */
     void *gradient;
+    int room; /* rows narrower than a vector are followed by room that may be read and written as if they were not */
 };
 
 enum { FNN_TILE_ROWS = 8 }; /* no instruction set has taller tiles */
@@ -79,8 +80,7 @@ struct fnn_real_kernels {
     void (*map[FNN_MAPS])(ptrdiff_t n, void *const *arrays, const double *scalars);
     void (*dropout)(ptrdiff_t rows, ptrdiff_t columns, const void *x, ptrdiff_t x_stride, void *y, ptrdiff_t y_stride,
                     const struct fnn_dropout *dropout, ptrdiff_t row, ptrdiff_t column, int stream); /* y need not stay in caches */
-    double (*loss[FNN_LOSSES])(const struct fnn_loss_rows *rows);
-    double (*metric[FNN_LOSSES])(const struct fnn_loss_rows *rows); /* hits, or squared errors */
+    double (*loss[FNN_LOSSES])(const struct fnn_loss_rows *rows, double *metric); /* NULL, or to add hits or squared errors to */
     void (*from_bytes)(ptrdiff_t n, const void *from, void *to);
     void (*from_other)(ptrdiff_t n, const void *from, void *to); /* from the other of the two dtypes */
     void (*standardise)(ptrdiff_t n, const void *from, const void *mean, const void *inverse, void *to); /* (from - mean) * inverse */
@@ -118,8 +118,14 @@ void fnn_dropout_rows(enum fnn_dtype dtype, const struct fnn_matrix *x, const st
 
 enum { FNN_LOSS_BLOCK = 32 }; /* losses are summed in blocks of so many samples, whoever computes them: the same bits for any threads */
 
-/* The loss of samples whose columns are contiguous, and their gradients; `sums` has room for one number a block. */
-double fnn_loss_of_rows(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_loss_rows *rows, double *sums);
+struct fnn_loss_sums {
+    double loss, metric;
+};
+
+/* The loss of samples whose columns are contiguous, with their gradients, and what their metric adds up to: hits, or squared errors;
+ * `blocks` has room for the sums of each block. */
+struct fnn_loss_sums fnn_loss_of_rows(enum fnn_loss kind, enum fnn_dtype dtype, const struct fnn_loss_rows *rows,
+                                      struct fnn_loss_sums *blocks);
 
 /* Copies n elements of `size` bytes between strides counted in elements. */
 void fnn_copy_strided(ptrdiff_t n, size_t size, const void *from, ptrdiff_t from_stride, void *to, ptrdiff_t to_stride);

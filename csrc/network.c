@@ -100,7 +100,7 @@ static size_t lay_out(struct fnn_network *net, ptrdiff_t rows, char *arena)
     net->dense = TAKE(rows * outputs * size);
     net->weights = TAKE(rows * size);
     net->factors = TAKE(widest * size);
-    net->sums = (double *)TAKE((rows / FNN_LOSS_BLOCK + 1) * (ptrdiff_t)sizeof(double));
+    net->sums = (struct fnn_loss_sums *)TAKE((rows / FNN_LOSS_BLOCK + 1) * (ptrdiff_t)sizeof *net->sums);
     net->magnitudes = (double *)TAKE(net->threads * net->layers * 2 * (ptrdiff_t)sizeof(double));
     net->forward_workspace = arena ? arena + used : NULL;
     net->forward_room = used;
@@ -409,8 +409,10 @@ static int train_batch(struct fnn_network *net, const struct fnn_rows *rows, con
         net->batch.scores_stride = net->batch.gradient_stride = last->y.row_stride;
         net->batch.total = weight;
         net->batch.margin = net->margin;
-        metric += net->kernels->metric[net->loss](&net->batch);
-        loss += fnn_loss_of_rows(net->loss, net->dtype, &net->batch, net->sums);
+        net->batch.room = 1;
+        const struct fnn_loss_sums sums = fnn_loss_of_rows(net->loss, net->dtype, &net->batch, net->sums);
+        loss += sums.loss;
+        metric += sums.metric;
         if (!(fabs(loss) < INFINITY)) {
             *end = FNN_NOT_FINITE;
             return 0;

@@ -44,7 +44,7 @@ struct fnn_network {
     int64_t *labels;
     char *dense, *weights, *factors, *workspace, *forward_workspace;
     size_t forward_room; /* bytes before the workspace that are free in the forward pass */
-    double *sums;
+    struct fnn_loss_sums *sums;
     struct fnn_loss_rows batch; /* of the last forward pass, scores and targets */
 
     /* Of the update under way. */

@@ -167,6 +167,18 @@ def test_the_loss_of_an_epoch_is_the_mean_over_rows():
     assert Trainer(made, **frozen).epoch(X, Y, batch_size=40, sample_weight=WEIGHT) == pytest.approx(weighted, rel=1e-6)
 
 
+@pytest.mark.parametrize("outputs", [3, 10, 19, 40])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "hinge"])
+def test_of_equal_scores_the_first_counts(loss, dtype, outputs):
+    net = MLP((4, outputs), dtype=dtype)
+    net.layers[0].weight[...] = 0
+    net.layers[0].bias[1:3] = 7
+    y = RNG.integers(0, 3, 37)
+    history = Trainer(net, loss).fit(RNG.normal(size=(37, 4)).astype(dtype), y, epochs=1, batch_size=37)
+    assert history["accuracy"] == [pytest.approx(np.mean(y == 1), rel=1e-12)]
+
+
 @pytest.mark.parametrize(("loss", "y", "name"), [("softmax_cross_entropy", Y, "accuracy"), ("hinge", Y, "accuracy"), ("l2", REAL, "rmse")])
 def test_metrics_of_epoch_and_evaluation_agree_when_nothing_moves(loss, y, name):
     made = net(keep_prob=1.0, dtype="float64")

@@ -36,6 +36,8 @@
 #define FNN_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
+/* Before a short loop of constant length that GCC would otherwise unroll to single elements before it looks for vectors. */
+#define FNN_AS_VECTORS _Pragma("GCC unroll 1")
 #define FNN_UNROLL _Pragma("GCC unroll 16")
 #define FNN_OPAQUE(variable) __asm__("" : "+r"(variable))
 
@@ -93,7 +95,6 @@
                 [FNN_CLIP] = FNN_NAME(clip, type), [FNN_AVERAGE] = FNN_NAME(average, type)},                                               \
         .dropout = FNN_NAME(dropout, type),                                                                                                \
         .loss = {[FNN_SOFTMAX] = FNN_NAME(softmax, type), [FNN_L2] = FNN_NAME(l2, type), [FNN_HINGE] = FNN_NAME(hinge, type)},             \
-        .metric = {[FNN_SOFTMAX] = FNN_NAME(hits, type), [FNN_L2] = FNN_NAME(squared_errors, type), [FNN_HINGE] = FNN_NAME(hits, type)},   \
         .from_bytes = FNN_NAME(from_bytes, type), .from_other = FNN_NAME(from_other, type),                                                \
         .standardise = FNN_NAME(standardise, type), .magnitude = FNN_NAME(magnitude, type),                                                \
         .add_squares = FNN_NAME(add_squares, type), .add_moves = FNN_NAME(add_moves, type),                                                \

@@ -1,4 +1,5 @@
-/* Losses and their gradients. The gradient row may be exactly the score row (or the dense target row).
+/* Losses, their gradients, and where wanted their metrics, which are added to `metric`. The gradient row may be exactly the score row (or
+ * the dense target row).
  *
  * Rows are worked through LOSS_LANES at a time, with a partial sum for each lane: the same on every instruction set, so sums have the
  * same bits, and loops of a constant length that the compiler turns into vectors. */
@@ -54,29 +55,81 @@ static inline REAL FN(exponentials)(const REAL *row, ptrdiff_t c, REAL most, REA
     return FN(sum_lanes)(lane);
 }
 
+static ptrdiff_t FN(highest)(ptrdiff_t n, const REAL *x)
+{
+    ptrdiff_t best = 0;
+    for (ptrdiff_t t = 1; t < n; t++)
+        if (x[t] > x[best]) best = t;
+    return best;
+}
+
+/* Samples whose highest score, the first of equals, is the label or the highest target; and for values the sum of squared errors. */
+static double FN(hits)(const struct fnn_loss_rows *rows)
+{
+    ptrdiff_t count = 0;
+    for (ptrdiff_t i = 0; i < rows->n; i++) {
+        const ptrdiff_t found = FN(highest)(rows->c, (const REAL *)rows->scores + i * rows->scores_stride);
+        count += found == (rows->labels ? rows->labels[i] : FN(highest)(rows->c, (const REAL *)rows->dense + i * rows->dense_stride));
+    }
+    return (double)count;
+}
+
+static double FN(squared_errors)(const struct fnn_loss_rows *rows)
+{
+    double sum = 0.0;
+    for (ptrdiff_t i = 0; i < rows->n; i++)
+        for (ptrdiff_t j = 0; j < rows->c; j++) {
+            const REAL score = ((const REAL *)rows->scores)[i * rows->scores_stride + j];
+            const REAL error = score - ((const REAL *)rows->dense)[i * rows->dense_stride + j];
+            sum += (double)error * (double)error;
+        }
+    return sum;
+}
+
+/* rows x columns from one place to another, turned, in squares of whole vectors, which overlap at the ends where these are none; fewer than
+ * a vector of either count as one. */
+static inline void FN(turn)(const REAL *from, ptrdiff_t from_stride, ptrdiff_t rows, ptrdiff_t columns, REAL *to, ptrdiff_t to_stride)
+{
+    for (ptrdiff_t row = 0; row < rows; row += LANES)
+        for (ptrdiff_t column = 0; column < columns; column += LANES) {
+            const ptrdiff_t r = row + LANES <= rows || rows < LANES ? row : rows - LANES;
+            const ptrdiff_t c = column + LANES <= columns || columns < LANES ? column : columns - LANES;
+            FN(transpose)(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+        }
+}
+
 /* Few classes: a sample a lane, since a row would leave most of a vector empty and every step waiting for the last. */
 #define FEW_CLASSES 32
-static double FN(softmax_of_few)(const struct fnn_loss_rows *rows)
+static double FN(softmax_of_few)(const struct fnn_loss_rows *rows, double *metric)
 {
     const ptrdiff_t c = rows->c;
     double loss = 0.0;
+    ptrdiff_t hits = 0;
     for (ptrdiff_t i = 0; i < rows->n; i += LOSS_LANES) {
         const int count = rows->n - i < LOSS_LANES ? (int)(rows->n - i) : LOSS_LANES;
-        const REAL *s[LOSS_LANES];
-        REAL z[FEW_CLASSES][LOSS_LANES], most[LOSS_LANES], total[LOSS_LANES] = {0};
-        REAL factor[LOSS_LANES], share[LOSS_LANES], score[LOSS_LANES];
+        const int turned = count == LOSS_LANES && (c >= LANES || rows->room);
+        const REAL *s = (const REAL *)rows->scores + i * rows->scores_stride;
+        REAL *g = (REAL *)rows->gradient + i * rows->gradient_stride;
+        REAL z[FEW_CLASSES][LOSS_LANES], most[LOSS_LANES], score[LOSS_LANES] = {0}, total[LOSS_LANES] = {0};
+        REAL factor[LOSS_LANES], share[LOSS_LANES];
         double exact[LOSS_LANES];
+        BITS label[LOSS_LANES], place[LOSS_LANES] = {0};
         for (int l = 0; l < LOSS_LANES; l++) { /* lanes without a sample repeat the last one */
             const ptrdiff_t row = i + (l < count ? l : count - 1);
-            s[l] = (const REAL *)rows->scores + row * rows->scores_stride;
             share[l] = FN(share)(rows, row, &exact[l]);
-            score[l] = s[l][rows->labels[row]];
+            label[l] = (BITS)rows->labels[row];
         }
+        if (turned) FN(turn)(s, rows->scores_stride, LOSS_LANES, c, z[0], LOSS_LANES);
+        for (int l = 0; l < LOSS_LANES && !turned; l++)
+            for (ptrdiff_t j = 0; j < c; j++) z[j][l] = s[(l < count ? l : count - 1) * rows->scores_stride + j];
+        for (int l = 0; l < LOSS_LANES; l++) most[l] = z[0][l];
         for (ptrdiff_t j = 0; j < c; j++)
-            for (int l = 0; l < LOSS_LANES; l++) z[j][l] = s[l][j];
-        for (int l = 0; l < LOSS_LANES; l++) most[l] = s[l][0];
-        for (ptrdiff_t j = 1; j < c; j++)
-            for (int l = 0; l < LOSS_LANES; l++) most[l] = z[j][l] > most[l] ? z[j][l] : most[l];
+            for (int l = 0; l < LOSS_LANES; l++) {
+                const BITS higher = -(BITS)(z[j][l] > most[l]);
+                place[l] = (place[l] & ~higher) | ((BITS)j & higher);
+                most[l] = z[j][l] > most[l] ? z[j][l] : most[l];
+                score[l] += label[l] == (BITS)j ? z[j][l] : (REAL)0;
+            }
         for (ptrdiff_t j = 0; j < c; j++)
             for (int l = 0; l < LOSS_LANES; l++) {
                 z[j][l] = FN(exp)(z[j][l] - most[l]);
@@ -87,22 +140,28 @@ static double FN(softmax_of_few)(const struct fnn_loss_rows *rows)
             total[l] = FN(log)(total[l]) - (score[l] - most[l]);
         }
         for (ptrdiff_t j = 0; j < c; j++)
-            for (int l = 0; l < LOSS_LANES; l++) z[j][l] *= factor[l];
+            FNN_AS_VECTORS for (int l = 0; l < LOSS_LANES; l++) {
+                const REAL own = label[l] == (BITS)j ? share[l] : (REAL)0;
+                z[j][l] = z[j][l] * factor[l] - own;
+            }
+        if (turned) FN(turn)(z[0], LOSS_LANES, c, LOSS_LANES, g, rows->gradient_stride);
+        for (int l = 0; l < count && !turned; l++)
+            for (ptrdiff_t j = 0; j < c; j++) g[l * rows->gradient_stride + j] = z[j][l];
         for (int l = 0; l < count; l++) {
-            REAL *g = (REAL *)rows->gradient + (i + l) * rows->gradient_stride;
-            for (ptrdiff_t j = 0; j < c; j++) g[j] = z[j][l];
-            g[rows->labels[i + l]] -= share[l];
+            hits += place[l] == label[l];
             if (exact[l] != 0.0) loss += exact[l] * (double)total[l];
         }
     }
+    if (metric) *metric += (double)hits;
     return loss;
 }
 
-static double FN(softmax)(const struct fnn_loss_rows *rows)
+static double FN(softmax)(const struct fnn_loss_rows *rows, double *metric)
 {
     const ptrdiff_t c = rows->c;
     double loss = 0.0;
-    if (rows->labels && c <= FEW_CLASSES) return FN(softmax_of_few)(rows);
+    if (rows->labels && c <= FEW_CLASSES) return FN(softmax_of_few)(rows, metric);
+    if (metric) *metric += FN(hits)(rows);
     for (ptrdiff_t i = 0; i < rows->n; i++) {
         const REAL *s = (const REAL *)rows->scores + i * rows->scores_stride;
         REAL *g = (REAL *)rows->gradient + i * rows->gradient_stride;
@@ -133,10 +192,11 @@ static double FN(softmax)(const struct fnn_loss_rows *rows)
     return loss;
 }
 
-static double FN(l2)(const struct fnn_loss_rows *rows)
+static double FN(l2)(const struct fnn_loss_rows *rows, double *metric)
 {
     const ptrdiff_t c = rows->c, whole = c - c % LOSS_LANES;
     double loss = 0.0;
+    if (metric) *metric += FN(squared_errors)(rows);
     for (ptrdiff_t i = 0; i < rows->n; i++) {
         const REAL *s = (const REAL *)rows->scores + i * rows->scores_stride;
         const REAL *t = (const REAL *)rows->dense + i * rows->dense_stride;
@@ -161,10 +221,11 @@ static double FN(l2)(const struct fnn_loss_rows *rows)
     return loss;
 }
 
-static double FN(hinge)(const struct fnn_loss_rows *rows)
+static double FN(hinge)(const struct fnn_loss_rows *rows, double *metric)
 {
     const REAL margin = (REAL)rows->margin;
     double loss = 0.0;
+    if (metric) *metric += FN(hits)(rows);
     for (ptrdiff_t i = 0; i < rows->n; i++) {
         const REAL *s = (const REAL *)rows->scores + i * rows->scores_stride;
         REAL *g = (REAL *)rows->gradient + i * rows->gradient_stride;

@@ -1,5 +1,5 @@
 /* What a training step needs beside the public kernels, on spans of neighbours: conversion to the network's dtype, the largest magnitude,
- * sums of squares in double precision, limits on the columns of a weight matrix, and the count of hits. */
+ * sums of squares in double precision, and limits on the columns of a weight matrix. */
 
 static void FN(from_bytes)(ptrdiff_t n, const void *from_data, void *to_data)
 {
@@ -83,35 +83,4 @@ static void FN(scale_columns)(ptrdiff_t n, const void *factors_data, void *row_d
     const REAL *restrict factors = (const REAL *)factors_data;
     REAL *restrict row = (REAL *)row_data;
     for (ptrdiff_t t = 0; t < n; t++) row[t] = factors[t] == 1 ? row[t] : row[t] * factors[t];
-}
-
-static ptrdiff_t FN(highest)(ptrdiff_t n, const REAL *x)
-{
-    ptrdiff_t best = 0;
-    for (ptrdiff_t t = 1; t < n; t++)
-        if (x[t] > x[best]) best = t;
-    return best;
-}
-
-/* Samples whose highest score, the first of equals, is the label or the highest target; and for values the sum of squared errors. */
-static double FN(hits)(const struct fnn_loss_rows *rows)
-{
-    ptrdiff_t count = 0;
-    for (ptrdiff_t i = 0; i < rows->n; i++) {
-        const ptrdiff_t found = FN(highest)(rows->c, (const REAL *)rows->scores + i * rows->scores_stride);
-        count += found == (rows->labels ? rows->labels[i] : FN(highest)(rows->c, (const REAL *)rows->dense + i * rows->dense_stride));
-    }
-    return (double)count;
-}
-
-static double FN(squared_errors)(const struct fnn_loss_rows *rows)
-{
-    double sum = 0.0;
-    for (ptrdiff_t i = 0; i < rows->n; i++)
-        for (ptrdiff_t j = 0; j < rows->c; j++) {
-            const REAL score = ((const REAL *)rows->scores)[i * rows->scores_stride + j];
-            const REAL error = score - ((const REAL *)rows->dense)[i * rows->dense_stride + j];
-            sum += (double)error * (double)error;
-        }
-    return sum;
 }

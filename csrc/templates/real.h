@@ -14,6 +14,7 @@ typedef REAL FN(vector_u) __attribute__((vector_size(FNN_VECTOR_BYTES), aligned(
 #include "exp.h"
 #include "map.h"
 #include "dropout.h"
+#include "transpose.h"
 #include "loss.h"
 #include "gemm.h"
 #include "network.h"
