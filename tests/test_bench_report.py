@@ -35,6 +35,14 @@ def test_turns_are_shorter_where_one_call_is_long(load):
     assert [race._chunks(seconds) for seconds in (0.01, 0.05, 0.15, 0.5)] == [10, 4, 2, 1]
 
 
+@pytest.mark.parametrize("chunks", [1, 2, 5, 80])
+def test_visits_share_the_chunks_of_a_round(load, chunks):
+    contest = load("contest")
+    shares = [contest.share(chunks, visit) for visit in range(contest.VISITS)]
+    assert sum(shares) == chunks
+    assert max(shares) - min(shares) <= 1
+
+
 def test_an_absent_competitor_is_named(load):
     contest = load("contest")
     race = contest.Contest((contest.NUMPY, contest.Competitor("Nobody", "nobody", ("no_such_package",))), contest.QUICK)
