@@ -38,7 +38,13 @@ enum {
     ALIGNMENT = 64
 };
 
-static struct fnn_cut cut(ptrdiff_t n, ptrdiff_t parts) { return (struct fnn_cut){n / parts, n % parts}; }
+/* Most products are in one part, and a division takes as long as a dozen additions. */
+static struct fnn_cut cut(ptrdiff_t n, ptrdiff_t parts)
+{
+    return parts == 1 ? (struct fnn_cut){n, 0} : (struct fnn_cut){n / parts, n % parts};
+}
+
+
 static ptrdiff_t start(struct fnn_cut c, ptrdiff_t part) { return part * c.least + smaller(part, c.more); }
 
 static char *at(const struct fnn_matrix *m, ptrdiff_t size, ptrdiff_t row, ptrdiff_t column)
@@ -160,23 +166,26 @@ struct stage {
     char *packed;
 };
 
-static struct stage stage_at(const struct share *s, ptrdiff_t first, ptrdiff_t block, char *packed)
+/* Written where it stays: a copy would read in vectors what has just been written in words, and wait for that to leave the core. */
+static void set_stage(struct stage *g, const struct share *s, ptrdiff_t first, ptrdiff_t block, char *packed)
 {
     const struct fnn_product *p = s->p;
-    if (first >= s->panels) return (struct stage){.first = first};
-    struct stage g = {.first = first, .panels = smaller(p->group, s->panels - first), .block = block, .packed = packed};
-    g.column = panel_start(s, g.first);
-    g.columns = panel_start(s, g.first + g.panels) - g.column;
-    g.k0 = s->first_term + block * p->k_block;
-    g.depth = smaller(p->k_block, s->end_term - g.k0);
-    g.rows = cut(g.depth, larger(1, s->end_tile - s->first_tile));
-    return g;
+    g->first = first;
+    g->panels = first < s->panels ? smaller(p->group, s->panels - first) : 0;
+    g->block = g->panels > 0 ? block : 0;
+    if (g->panels == 0) return;
+    g->packed = packed;
+    g->column = panel_start(s, first);
+    g->columns = panel_start(s, first + g->panels) - g->column;
+    g->k0 = s->first_term + block * p->k_block;
+    g->depth = smaller(p->k_block, s->end_term - g->k0);
+    g->rows = cut(g->depth, larger(1, s->end_tile - s->first_tile));
 }
 
-static struct stage stage_after(const struct share *s, const struct stage *g, char *packed)
+static void set_stage_after(struct stage *after, const struct share *s, const struct stage *g, char *packed)
 {
     const int more = g->block + 1 < s->p->k_blocks;
-    return stage_at(s, more ? g->first : g->first + g->panels, more ? g->block + 1 : 0, packed);
+    set_stage(after, s, more ? g->first : g->first + g->panels, more ? g->block + 1 : 0, packed);
 }
 
 /* Where a panel of a stage is packed. */
@@ -217,7 +226,7 @@ static struct fnn_ahead lines_of(const struct fnn_matrix *m, ptrdiff_t size, ptr
 
 /* A stage under way, and the two that follow. */
 struct passing {
-    struct stage now, next, after;
+    struct stage *now, *next, *after;
     ptrdiff_t tiles, done; /* of this stage */
     ptrdiff_t turn;        /* tiles of the groups before this stage's */
     ptrdiff_t ready;       /* rows of the next one that are packed, where tiles do not move them */
@@ -243,7 +252,7 @@ static struct fnn_move rows_to_move(const struct share *s, const struct stage *n
 static struct fnn_ahead rows_to_fetch(const struct share *s, const struct passing *g, ptrdiff_t tile, ptrdiff_t panel)
 {
     const int last = tile + 1 == s->end_tile - s->first_tile;
-    const struct stage *stage = last ? &g->after : &g->next;
+    const struct stage *stage = last ? g->after : g->next;
     const ptrdiff_t then = last ? 0 : tile + 1;
     if (panel >= stage->panels) return (struct fnn_ahead){0};
     const ptrdiff_t row = start(stage->rows, then), column = panel_start(s, stage->first + panel);
@@ -254,8 +263,8 @@ static struct fnn_ahead rows_to_fetch(const struct share *s, const struct passin
 /* The next panel that is read in place, a part of it with each tile of rows. */
 static struct fnn_ahead panel_to_fetch(const struct share *s, const struct passing *g, ptrdiff_t tile, ptrdiff_t panel)
 {
-    const int last = panel + 1 == g->now.panels;
-    const struct stage *stage = last ? &g->next : &g->now;
+    const int last = panel + 1 == g->now->panels;
+    const struct stage *stage = last ? g->next : g->now;
     const ptrdiff_t then = stage->first + (last ? 0 : panel + 1);
     if (stage->panels == 0) return (struct fnn_ahead){0};
     const ptrdiff_t row = start(stage->rows, tile), column = panel_start(s, then);
@@ -266,7 +275,7 @@ static struct fnn_ahead panel_to_fetch(const struct share *s, const struct passi
 static ptrdiff_t due(const struct share *s, const struct passing *g, ptrdiff_t done)
 {
     const ptrdiff_t slice = 2 * FNN_LINE / s->p->size;
-    return done >= g->tiles ? g->next.depth : parts_of(g->next.depth, slice) * done / g->tiles * slice;
+    return done >= g->tiles ? g->next->depth : parts_of(g->next->depth, slice) * done / g->tiles * slice;
 }
 
 static int is_last(const struct share *s, const struct stage *now)
@@ -278,7 +287,7 @@ static int is_last(const struct share *s, const struct stage *now)
 static int nothing_follows(const struct share *s, const struct passing *g, ptrdiff_t panel)
 {
     const struct fnn_product *p = s->p;
-    return (p->in_place && !p->direct) || (g->next.panels == 0 && (!p->direct || panel + 1 == g->now.panels));
+    return (p->in_place && !p->direct) || (g->next->panels == 0 && (!p->direct || panel + 1 == g->now->panels));
 }
 
 /* The pointer is set apart from zeros that a compiler may write in one go with it: read across two such stores, it would wait until all
@@ -295,12 +304,13 @@ static void multiply_tile(const struct share *s, struct passing *g, const struct
                           ptrdiff_t more)
 {
     const struct fnn_product *p = s->p;
-    const struct stage *now = &g->now;
+    const struct stage *now = g->now;
     const ptrdiff_t size = p->size, index = s->first_tile + tile, row = start(p->tiles, index), rows = start(p->tiles, index + 1) - row;
     const ptrdiff_t column = panel_start(s, now->first + panel), columns = panel_start(s, now->first + panel + 1) - column;
     const ptrdiff_t width = whole_vectors(p, columns);
     const int last = is_last(s, now);
     struct fnn_tile t = {
+        .errands = NULL,
         .k = now->depth,
         .rows = rows,
         .columns = columns,
@@ -330,17 +340,17 @@ static void multiply_tile(const struct share *s, struct passing *g, const struct
         errands.ahead = panel_to_fetch(s, g, tile, panel);
         run_tile(p, &t, &errands);
     } else if (p->moved) {
-        const struct fnn_move move = rows_to_move(s, &g->next, tile, panel);
+        const struct fnn_move move = rows_to_move(s, g->next, tile, panel);
         const int alike = whole_vectors(p, move.columns) == width;
         if (alike) errands.move = move;
         errands.ahead = rows_to_fetch(s, g, tile, panel);
         run_tile(p, &t, &errands);
-        if (!alike && move.rows > 0) pack_panel(s, &g->next, panel, start(g->next.rows, tile), start(g->next.rows, tile + 1));
+        if (!alike && move.rows > 0) pack_panel(s, g->next, panel, start(g->next->rows, tile), start(g->next->rows, tile + 1));
     } else {
         const ptrdiff_t ready = due(s, g, ++g->done);
-        errands.ahead = lines_of(&p->b, size, g->next.k0 + ready, due(s, g, g->done + 1) - ready, g->next.column, g->next.columns);
+        errands.ahead = lines_of(&p->b, size, g->next->k0 + ready, due(s, g, g->done + 1) - ready, g->next->column, g->next->columns);
         run_tile(p, &t, &errands);
-        if (ready > g->ready) pack_rows(s, &g->next, g->ready, ready);
+        if (ready > g->ready) pack_rows(s, g->next, g->ready, ready);
         g->ready = ready;
     }
 }
@@ -374,18 +384,18 @@ static ptrdiff_t alike_after(const struct share *s, ptrdiff_t tile, ptrdiff_t en
 static void multiply_chunk(const struct share *s, struct passing *g, const struct fnn_matrix *y, ptrdiff_t first, ptrdiff_t end)
 {
     const struct fnn_product *p = s->p;
-    const ptrdiff_t corner = start(p->tiles, s->first_tile + first), panels = g->now.panels;
-    const int alone = panels == 1 && g->next.panels == 0 && !s->own && !p->by_rows && !p->pack_a, along = alone || (p->direct && !s->own);
+    const ptrdiff_t corner = start(p->tiles, s->first_tile + first), panels = g->now->panels;
+    const int alone = panels == 1 && g->next->panels == 0 && !s->own && !p->by_rows && !p->pack_a, along = alone || (p->direct && !s->own);
     for (ptrdiff_t outer = along ? 0 : first; outer < (along ? panels : end); outer++)
         for (ptrdiff_t inner = along ? first : 0, more; inner < (along ? end : panels); inner += 1 + more) {
             const ptrdiff_t tile = along ? inner : outer, panel = along ? outer : inner, turn = g->turn + tile * panels + panel;
             struct fnn_matrix rows = *y;
             rows.data = at(y, p->size, start(p->tiles, s->first_tile + tile) - corner, 0);
             more = alone ? alike_after(s, tile, end) : 0;
-            if (p->pack_a && panel == 0) pack_tile(s, &g->now, tile);
-            if (s->before && g->now.block == 0) fnn_progress_await(s->before, turn + 1);
+            if (p->pack_a && panel == 0) pack_tile(s, g->now, tile);
+            if (s->before && g->now->block == 0) fnn_progress_await(s->before, turn + 1);
             multiply_tile(s, g, &rows, tile, panel, more);
-            if (s->own && g->now.block == p->k_blocks - 1) fnn_progress_report(s->own, turn + 1);
+            if (s->own && g->now->block == p->k_blocks - 1) fnn_progress_report(s->own, turn + 1);
         }
 }
 
@@ -396,14 +406,14 @@ static void multiply_stage(const struct share *s, struct passing *g, char *part)
     for (ptrdiff_t tile = 0, end; tile < tiles; tile = end) {
         end = smaller(tiles, tile + p->chunk_tiles);
         const ptrdiff_t row = start(p->tiles, s->first_tile + tile), rows = start(p->tiles, s->first_tile + end) - row;
-        struct fnn_matrix y = {at(&p->y, p->size, row, g->now.column), rows, g->now.columns, p->y.row_stride, p->y.column_stride};
+        struct fnn_matrix y = {at(&p->y, p->size, row, g->now->column), rows, g->now->columns, p->y.row_stride, p->y.column_stride};
         if (!p->y.data) {
             y.data = part;
             y.row_stride = y.columns == p->y.columns ? y.columns : whole_vectors(p, y.columns);
             y.column_stride = 1;
         }
         multiply_chunk(s, g, &y, tile, end);
-        if (is_last(s, &g->now)) complete(p, &y, row, g->now.column);
+        if (is_last(s, g->now)) complete(p, &y, row, g->now->column);
     }
 }
 
@@ -426,17 +436,21 @@ static void multiply_share(void *context, int task)
     s.a_packed = p->a_packed + task * p->a_bytes;
     char *const packed[] = {panels, panels + p->panels_bytes - p->stage_bytes};
 
-    struct passing g = {.now = stage_at(&s, 0, 0, packed[0])};
-    g.next = stage_after(&s, &g.now, packed[1]);
-    if (!p->in_place) pack_rows(&s, &g.now, 0, g.now.depth);
-    for (int turn = 0; g.now.panels > 0; turn = !turn) {
-        g.after = stage_after(&s, &g.next, packed[turn]);
-        g.tiles = (s.end_tile - s.first_tile) * g.now.panels;
+    struct stage stages[3];
+    struct passing g = {.now = &stages[0], .next = &stages[1], .after = &stages[2]};
+    set_stage(g.now, &s, 0, 0, packed[0]);
+    set_stage_after(g.next, &s, g.now, packed[1]);
+    if (!p->in_place) pack_rows(&s, g.now, 0, g.now->depth);
+    for (int turn = 0; g.now->panels > 0; turn = !turn) {
+        set_stage_after(g.after, &s, g.next, packed[turn]);
+        g.tiles = (s.end_tile - s.first_tile) * g.now->panels;
         g.done = g.ready = 0;
         multiply_stage(&s, &g, scratch);
-        if (g.next.block == 0) g.turn += g.tiles;
+        if (g.next->block == 0) g.turn += g.tiles;
+        struct stage *const past = g.now;
         g.now = g.next;
         g.next = g.after;
+        g.after = past;
     }
 }
 
