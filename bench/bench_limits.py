@@ -74,6 +74,7 @@ def measure(pattern: str, quick: bool) -> dict[str, Any]:
             if not re.search(pattern, str(limit.case)) or (quick and limit.case.work().amount > QUICK_LIMIT):
                 continue
             progress(f"{limit.case} ...")
+            peaks.look()
             for threads, results in contest.race(limit.case, limit.threads).items():
                 rows.append((limit, threads, results))
             if peaks.rate(limit.case, THREADS) == peaks.bandwidth:

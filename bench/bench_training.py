@@ -80,12 +80,14 @@ def measure(pattern: str, quick: bool) -> dict[str, Any]:
         for row in table_rows(quick):
             if re.search(pattern, row.name) and not (quick and row.case.work().amount > 10 * QUICK_LIMIT):
                 progress(f"{row.name} ...")
+                peaks.look()
                 results = (contest if row.competitors is TRAINERS else together).race(row.case, (THREADS,))[THREADS]
                 measured.append((row, results))
         progress("memory ...")
         memory = beyond(contest) if re.search(pattern, "memory") else None
     progress()
     peaks.measure(effort)
+    about["together"] = peaks.together
     about["gflops_per_thread"] = {dtype: rate / 1e9 for dtype, rate in peaks.flops.items()}
     return {"machine": about, "notes": notes, "rows": [as_data(row, results, peaks) for row, results in measured], "memory": memory}
 

@@ -15,6 +15,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ QUICK = replace(bench.QUICK, rounds=2)
 LONG = 0.2  # seconds; chunks from there on are not repeated within a round
 VISITS = 4  # of a competitor in a round, as far as it has chunks. On a shared host two virtual processors may be the two threads of one
 # core for as long as they are kept busy, and then everything takes as long as on one thread.
+LOOKS, LOOK, REST = 10, 0.002, 0.02  # times, seconds of each, and seconds of sleep before it
 QUICK_LIMIT = 1e9  # operations or bytes of a call: what does more is left out of a quick run
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # packages that are installed under another name
@@ -174,8 +176,22 @@ class Peaks:
     def __init__(self) -> None:
         self.flops = {"float32": 0.0, "float64": 0.0}
         self.bandwidth = 0.0
+        self.ratios: list[float] = []
+
+    def look(self) -> None:
+        """Whether the threads have a core each, which on a shared host may change whenever they wake up."""
+        for _ in range(LOOKS):
+            time.sleep(REST)
+            rates = [_core.fma_peak("float32", LOOK, threads) for threads in (1, THREADS)]
+            self.ratios.append(rates[1] / rates[0])
+
+    @property
+    def together(self) -> list[float]:
+        """How many times the multiply-adds of one thread all of them did at once: least, median and most of the looks."""
+        return [min(self.ratios), statistics.median(self.ratios), max(self.ratios)]
 
     def measure(self, effort: bench.Effort) -> None:
+        self.look()
         for dtype, best in self.flops.items():
             self.flops[dtype] = max(best, _core.fma_peak(dtype, effort.peak_seconds))
         self.bandwidth = max(self.bandwidth, _core.stream_bandwidth(effort.stream_bytes, effort.peak_seconds))
@@ -203,6 +219,7 @@ def machine(peaks: Peaks, effort: bench.Effort, competitors: Sequence[Competitor
         "gflops_per_thread": {dtype: rate / 1e9 for dtype, rate in peaks.flops.items()},
         "stream_gbytes": peaks.bandwidth / 1e9,
         "threads": THREADS,
+        "together": peaks.together,
         "rounds": effort.rounds,
         "quick": effort == QUICK,
     }

@@ -26,8 +26,14 @@ def header(machine: dict[str, Any]) -> list[str]:
         f"load {machine['load']} before",
         f"Python {machine['python']}, {versions}",
         f"measured in this run: {peaks} multiply-adds per thread, {machine['stream_gbytes']:.1f} GB/s of stream triad on "
-        f"{machine['threads']} threads",
+        f"{machine['threads']} threads; {together(machine)}",
     ]
+
+
+def together(machine: dict[str, Any]) -> str:
+    """Whether the threads had a core each."""
+    least, median, most = machine["together"]
+    return f"{machine['threads']} threads at once did {least:.2f} to {most:.2f} times the multiply-adds of one, {median:.2f} in the median"
 
 
 def share(row: dict[str, Any], name: str = "fastnn") -> float | None:
@@ -157,7 +163,7 @@ def readme_table(data: dict[str, Any], work: str = "kernel", note: str = "") -> 
             lines.append(f"| {' | '.join(cells)} |")
     flops = " and ".join(f"{machine['threads'] * rate:.0f} GFLOP/s of {dtype}" for dtype, rate in machine["gflops_per_thread"].items())
     triad = f", or of {machine['stream_gbytes']:.1f} GB/s of stream triad, measured in the same run; none where the arrays stay in cache."
-    lines += ["", f"Per cent are of {flops} multiply-adds{note or triad}"]
+    lines += ["", f"Per cent are of {flops} multiply-adds{note or triad} {together(machine)}."]
     return "\n".join(lines)
 
 

@@ -122,7 +122,7 @@ const char *fnn_isa_name(int index);                 /* names of all instruction
 int fnn_isa_usable(int index);                       /* whether this CPU can run it */
 void fnn_set_threads(int threads, int cpus);           /* a job may use, the caller's included; processors there are for them */
 int fnn_threads(void);
-double fnn_fma_peak(enum fnn_dtype dtype, double seconds);    /* flop/s of one thread: independent multiply-adds in registers */
+double fnn_fma_peak(enum fnn_dtype dtype, double seconds, int threads); /* flop/s of threads at once: multiply-adds in registers */
 double fnn_stream_bandwidth(size_t bytes, double seconds);    /* byte/s of a = b + s * c over three arrays of `bytes`, all threads;
                                                                  < 0: no memory */
 

@@ -12,17 +12,24 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-double fnn_fma_peak(enum fnn_dtype dtype, double seconds)
+enum { REPEATS = 20000 };
+
+static void multiply_and_add(void *kernels, int task)
 {
-    const struct fnn_real_kernels *kernels = &fnn_active()->real[dtype];
-    enum { REPEATS = 20000 };
-    volatile double keep = 1.0;
+    volatile double keep = 1.0 + task;
+    keep = ((const struct fnn_real_kernels *)kernels)->multiply_adds(REPEATS, keep);
+}
+
+double fnn_fma_peak(enum fnn_dtype dtype, double seconds, int threads)
+{
+    struct fnn_real_kernels kernels = fnn_active()->real[dtype];
+    const double flops = (double)kernels.fma_flops * REPEATS * threads;
     double best = 0.0;
     for (const double start = now(); best == 0.0 || now() - start < seconds;) {
         const double before = now();
-        keep = kernels->multiply_adds(REPEATS, keep > 0 ? 1.0 : 2.0);
+        fnn_parallel(threads, multiply_and_add, &kernels);
         const double elapsed = now() - before;
-        if (elapsed > 0.0 && (double)kernels->fma_flops * REPEATS / elapsed > best) best = (double)kernels->fma_flops * REPEATS / elapsed;
+        if (elapsed > 0.0 && flops / elapsed > best) best = flops / elapsed;
     }
     return best;
 }

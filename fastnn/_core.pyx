@@ -52,7 +52,7 @@ cdef extern from "fastnn.h" nogil:
     int fnn_isa_usable(int) noexcept
     void fnn_set_threads(int, int) noexcept
     int fnn_threads() noexcept
-    double fnn_fma_peak(fnn_dtype, double) noexcept
+    double fnn_fma_peak(fnn_dtype, double, int) noexcept
     double fnn_stream_bandwidth(size_t, double) noexcept
 
 cdef object ndarray = np.ndarray
@@ -547,12 +547,12 @@ def threads():
 use_isa(None)
 
 
-def fma_peak(str dtype, double seconds):
-    """flop/s of one thread doing independent multiply-adds in registers, best of `seconds`."""
+def fma_peak(str dtype, double seconds, int threads=1):
+    """flop/s of so many threads that do independent multiply-adds in registers at once, best of `seconds`."""
     cdef double flops
     cdef fnn_dtype kind = FNN_F32 if dtype == "float32" else FNN_F64
     with nogil:
-        flops = fnn_fma_peak(kind, seconds)
+        flops = fnn_fma_peak(kind, seconds, max(1, threads))
     return flops
 
 

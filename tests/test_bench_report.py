@@ -21,7 +21,7 @@ def row(fastnn=2e-3, threads=2, target=None, peak=4e9, readme=True, kernel="line
 
 MACHINE = {"date": "2026-01-02", "cpu": "A CPU", "cores": 2, "system": "Linux x86_64", "isa": "avx2", "python": "3.11", "load": 0.1,
            "versions": {"fastnn": "1.2", "numpy": "3.4"}, "gflops_per_thread": {"float32": 2.0, "float64": 1.0}, "stream_gbytes": 8.0,
-           "threads": 2, "rounds": 4, "quick": False}  # fmt: skip
+           "threads": 2, "together": [1.0, 1.9, 2.0], "rounds": 4, "quick": False}  # fmt: skip
 
 
 def test_a_figure_is_the_median_over_rounds_of_the_best_chunk(load):
@@ -58,6 +58,18 @@ def test_another_result_than_fastnns_is_refused(load):
     answers[2, "NumPy"][1]["sum"] = 10.02
     with pytest.raises(RuntimeError, match=r"adam_update-10-float32: NumPy \(out=\) made 10.02, fastnn 10.0"):
         race._check(case, answers)
+
+
+def test_it_is_said_whether_the_threads_had_a_core_each(report, load):
+    said = "2 threads at once did 1.00 to 2.00 times the multiply-adds of one, 1.90 in the median"
+    assert report.header(MACHINE)[-1].endswith(said)
+    assert said in report.readme_table({"machine": MACHINE, "rows": [row()]})
+    contest = load("contest")
+    peaks = contest.Peaks()
+    peaks.look()
+    least, median, most = peaks.together
+    assert len(peaks.ratios) == contest.LOOKS
+    assert 0 < least <= median <= most
 
 
 def test_share_and_best_rival(report):
