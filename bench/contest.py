@@ -33,8 +33,9 @@ THREADS = 2
 FULL = bench.Effort(rounds=4, chunks=12, seconds=0.004, peak_seconds=0.5, stream_bytes=256 << 20)
 QUICK = replace(bench.QUICK, rounds=2)
 LONG = 0.2  # seconds; chunks from there on are not repeated within a round
-VISITS = 4  # of a competitor in a round, as far as it has chunks. On a shared host two virtual processors may be the two threads of one
-# core for as long as they are kept busy, and then everything takes as long as on one thread.
+# On a shared host two virtual processors may be the two threads of one core for as long as they are kept busy, and then everything takes as
+# long as on one thread: hence several visits, with rests between.
+VISITS = 4  # of a competitor in a round, as far as it has chunks
 LOOKS, LOOK, REST = 10, 0.002, 0.02  # times, seconds of each, and seconds of sleep before it
 QUICK_LIMIT = 1e9  # operations or bytes of a call: what does more is left out of a quick run
 

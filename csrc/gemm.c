@@ -310,7 +310,7 @@ static void multiply_tile(const struct share *s, struct passing *g, const struct
     const ptrdiff_t width = whole_vectors(p, columns);
     const int last = is_last(s, now);
     struct fnn_tile t = {
-        .errands = NULL,
+        .errands = NULL, /* said, or the compiler would fill all of it with zeros first */
         .k = now->depth,
         .rows = rows,
         .columns = columns,
