@@ -12,6 +12,26 @@
 #include <immintrin.h>
 #endif
 
+#if defined(__linux__)
+typedef cpu_set_t processors;
+static int this_processor(void) { return sched_getcpu(); }
+
+/* Lets `thread` run anywhere but on `processor`, and fills in where it might before; false, and nothing changes, where that leaves none. */
+static bool keep_off(pthread_t thread, int processor, processors *usual)
+{
+    if (processor < 0 || processor >= CPU_SETSIZE || pthread_getaffinity_np(thread, sizeof *usual, usual) != 0) return false;
+    processors others = *usual;
+    CPU_CLR(processor, &others);
+    return pthread_setaffinity_np(thread, sizeof others, &others) == 0;
+}
+static void let_back(pthread_t thread, const processors *usual) { pthread_setaffinity_np(thread, sizeof *usual, usual); }
+#else
+typedef char processors;
+static int this_processor(void) { return -1; }
+static bool keep_off(pthread_t thread, int processor, processors *usual) { return (void)thread, (void)processor, (void)usual, false; }
+static void let_back(pthread_t thread, const processors *usual) { (void)thread, (void)usual; }
+#endif
+
 enum { SPIN_NANOSECONDS = 200000, PAUSES_A_LOOK = 64, PAUSES_BEFORE_YIELD = 20000, CACHE_LINE = 128 };
 
 /* `ticket` says in one word which job runs, how many tasks it has and how many threads share them. `claims[t]` is the last job whose task t
@@ -26,8 +46,10 @@ static struct {
     _Alignas(CACHE_LINE) void (*run)(void *, int);
     void *context;
     int first;
+    atomic_int processor; /* the caller's; -1 where nobody can tell */
     _Alignas(CACHE_LINE) atomic_int sleepers;
     atomic_bool stop;
+    atomic_bool crowded; /* a worker has been found on its caller's processor */
 } shared;
 static struct {
     _Alignas(CACHE_LINE) _Atomic uint64_t job;
@@ -38,7 +60,11 @@ static inline int tasks_of(uint64_t ticket) { return (int)(ticket >> SHARER_BITS
 static inline int sharers_of(uint64_t ticket) { return 1 + (int)(ticket & ((1 << SHARER_BITS) - 1)); }
 
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER; /* held by the thread whose job runs; guards what follows */
-static pthread_t workers[FNN_MOST_THREADS];
+static struct worker {
+    pthread_t thread;
+    bool sleeps, kept_off; /* written under sleep_lock, or by the worker while it does not sleep; so is `usual` */
+    processors usual;      /* where it may run, for as long as it is kept off a processor of these */
+} workers[FNN_MOST_THREADS];
 static int worker_count;
 static bool fork_handled;
 
@@ -117,6 +143,17 @@ void fnn_flush_end(uint64_t saved)
 #endif
 }
 
+/* Called by a worker that has seen a job, which is when it may find its caller, and the rest of a time slice, in its way. */
+static void leave_caller(void)
+{
+    const int processor = this_processor();
+    if (processor < 0 || processor != atomic_load_explicit(&shared.processor, memory_order_relaxed)) return;
+    if (!atomic_load_explicit(&spins, memory_order_relaxed)) return; /* fewer processors than threads */
+    atomic_store_explicit(&shared.crowded, true, memory_order_relaxed);
+    processors usual;
+    if (keep_off(pthread_self(), processor, &usual)) let_back(pthread_self(), &usual);
+}
+
 /* Claims and runs tasks, as thread `self` of the job's, until none is left to claim. */
 static void run_tasks(uint64_t ticket, int self)
 {
@@ -133,7 +170,7 @@ static void run_tasks(uint64_t ticket, int self)
 }
 
 /* Returns the ticket of a job after `seen`, or any when the pool stops: spins first, then sleeps. */
-static uint64_t await_job(uint64_t seen)
+static uint64_t await_job(uint64_t seen, struct worker *worker)
 {
     uint64_t ticket;
     if (atomic_load_explicit(&spins, memory_order_relaxed)) {
@@ -148,9 +185,13 @@ static uint64_t await_job(uint64_t seen)
     }
     pthread_mutex_lock(&sleep_lock);
     atomic_fetch_add(&shared.sleepers, 1);
+    worker->sleeps = true;
     while ((ticket = atomic_load(&shared.ticket)) == seen && !atomic_load(&shared.stop)) pthread_cond_wait(&wake, &sleep_lock);
     atomic_fetch_sub(&shared.sleepers, 1);
+    worker->sleeps = false;
     pthread_mutex_unlock(&sleep_lock);
+    if (worker->kept_off) let_back(pthread_self(), &worker->usual);
+    worker->kept_off = false;
     return ticket;
 }
 
@@ -159,16 +200,20 @@ static void *work(void *self)
     uint64_t ticket = 0;
     fnn_flush_begin();
     while (!atomic_load(&shared.stop)) {
-        ticket = await_job(ticket);
+        ticket = await_job(ticket, &workers[(intptr_t)self - 1]);
+        leave_caller();
         run_tasks(ticket, (int)(intptr_t)self);
     }
     return NULL;
 }
 
-static void wake_sleepers(void)
+static void wake_sleepers(int processor)
 {
     if (atomic_load(&shared.sleepers) > 0) {
         pthread_mutex_lock(&sleep_lock);
+        if (atomic_load_explicit(&shared.crowded, memory_order_relaxed))
+            for (struct worker *w = workers; w < workers + worker_count; w++)
+                if (w->sleeps && !w->kept_off) w->kept_off = keep_off(w->thread, processor, &w->usual);
         pthread_cond_broadcast(&wake);
         pthread_mutex_unlock(&sleep_lock);
     }
@@ -180,7 +225,7 @@ static void join_workers(void)
     pthread_mutex_lock(&sleep_lock);
     pthread_cond_broadcast(&wake);
     pthread_mutex_unlock(&sleep_lock);
-    for (int w = 0; w < worker_count; w++) pthread_join(workers[w], NULL);
+    for (int w = 0; w < worker_count; w++) pthread_join(workers[w].thread, NULL);
     worker_count = 0;
     atomic_store(&shared.stop, false);
 }
@@ -201,7 +246,7 @@ static int start_workers(int count)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main program's */
     while (worker_count < count) {
-        if (pthread_create(&workers[worker_count], NULL, work, (void *)(intptr_t)(worker_count + 1)) != 0) break;
+        if (pthread_create(&workers[worker_count].thread, NULL, work, (void *)(intptr_t)(worker_count + 1)) != 0) break;
         worker_count++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -236,10 +281,12 @@ static void run_shared(int first, int tasks, int sharers, void (*run)(void *cont
     shared.context = context;
     shared.first = first;
     atomic_store_explicit(&shared.done, 0, memory_order_relaxed);
+    const int processor = this_processor();
+    atomic_store_explicit(&shared.processor, processor, memory_order_relaxed);
     const uint64_t job = job_of(atomic_load_explicit(&shared.ticket, memory_order_relaxed)) + 1;
     const uint64_t ticket = (job << TASK_BITS | (uint64_t)tasks) << SHARER_BITS | (uint64_t)(sharers - 1);
     atomic_store(&shared.ticket, ticket);
-    wake_sleepers();
+    wake_sleepers(processor);
     run_tasks(ticket, 0);
     for (long looks = 0; atomic_load_explicit(&shared.done, memory_order_acquire) < tasks; looks++) give_way(looks);
 }

@@ -4,7 +4,12 @@
  * takes tens of microseconds), then sleeps: nothing spins while idle. The caller works too and waits for no worker that has not begun
  * a task, so a busy machine slows a call down no further than to the speed of one thread. Workers start at the first job that
  * wants them, are joined before a fork and start again, in parent and child, when next wanted. A second thread that calls while a job
- * runs does its tasks itself: results never depend on who runs a task. Workers treat subnormal numbers as zero, as fnn_flush_begin does. */
+ * runs does its tasks itself: results never depend on who runs a task. Workers treat subnormal numbers as zero, as fnn_flush_begin does.
+ *
+ * A kernel that likes to keep processors of a virtual machine idle wakes a worker on the very processor of its caller, and leaves both
+ * there: 87 of 100 jobs of 2 ms, each after a rest of 20 ms, had one processor for two threads, and so had whole epochs. So a worker that
+ * finds itself on its caller's processor moves to another one, and once that has happened sleepers are woken elsewhere (20 us dearer
+ * there). All that is done to them, on Linux, is to narrow a worker's affinity for the moment; it is what it was before a task is begun. */
 #ifndef FNN_POOL_H
 #define FNN_POOL_H
 
