@@ -15,7 +15,7 @@ from .history import History
 from .model import MLP
 from .preprocessing import warn_of_leaks
 from .schedules import Schedule
-from .trainer import CHUNK, Cut, Samples, Trainer
+from .trainer import CHUNK, Cut, Samples, Scalars, Trainer
 
 
 def fit_many(networks: Sequence[MLP | Trainer], x: Any, y: Any, *, loss: str | losses.Loss = "softmax_cross_entropy",
@@ -112,9 +112,10 @@ class Member:
         """Whether there is more to do of what was begun."""
         return self.stopped is None and self.trainer.steps < self.goal
 
-    def job(self) -> tuple[Any, ...]:
-        """What `backend.train_members` wants to know."""
+    def job(self, ahead: Scalars | None = None) -> tuple[Any, ...]:
+        """What `backend.train_members` wants to know. `ahead` are scalars of another member, which may have the same settings."""
         trainer, cut = self.trainer, self.cut
+        trainer._ahead = trainer._ahead or ahead
         if trainer._cut == cut and trainer._complete(cut):
             trainer.end_epoch()
         trainer._steps += trainer._engine.done
@@ -174,12 +175,16 @@ def train(members: Sequence[Member], epochs: int, deadline: float = math.inf) ->
 
     After KeyboardInterrupt every member has completed the update under way.
     """
+    ahead = None
     for member in members:
         member.begin(epochs)
     while at_work := [member for member in members if member.at_work]:
         compiled = [member for member in at_work if member.compiled]
         if compiled and backend.train_members is not None:
-            engines, jobs = [member.trainer._engine for member in compiled], [member.job() for member in compiled]
+            engines, jobs = [member.trainer._engine for member in compiled], []
+            for member in compiled:
+                jobs.append(member.job(ahead))
+                ahead = member.trainer._ahead
             try:
                 backend.train_members(engines, jobs, deadline)
             finally:
@@ -215,6 +220,7 @@ def evaluated(function: str, trainers: Sequence[Trainer], data: Sequence[Samples
 def _trainers(function: str, networks: Any, loss: Any, optimizer: Any, schedule: Any) -> list[Trainer]:
     if not isinstance(networks, (list, tuple)) or not networks:
         raise checks.fail(TypeError, function, "networks", "be networks", "a list of at least one MLP or Trainer", type(networks).__name__)
+    optimizer = optimizers.get(optimizer, function) if isinstance(optimizer, str) else optimizer  # one object, one set of scalars
     own_optimizers = _each(function, "optimizer", optimizer, len(networks))
     schedules = _each(function, "schedule", schedule, len(networks))
     for network in networks:

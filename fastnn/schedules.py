@@ -104,6 +104,9 @@ def _check_unit(schedule: Any) -> None:
         raise checks.fail(ValueError, type(schedule).__name__, "unit", "name a clock", "'epoch' or 'step'", repr(schedule.unit))
 
 
+CONSTANT = Schedule()
+
+
 @dataclass(frozen=True)
 class _Timed(Schedule):
     """A schedule that is a pure function of its clock."""

@@ -22,7 +22,7 @@ from .history import History, Record
 from .interrupts import Held
 from .plan import Plan, Statistics
 from .preprocessing import Scaler, warn_of_leaks
-from .schedules import Schedule
+from .schedules import CONSTANT, Schedule
 
 if TYPE_CHECKING:
     from .model import MLP
@@ -93,7 +93,7 @@ class Trainer:
         self.optimizer = optimizers.get(optimizer, "Trainer")
         if schedule is not None and not isinstance(schedule, Schedule):
             raise checks.fail(TypeError, "Trainer", "schedule", "be a schedule", "a schedule such as StepDecay(), or None", repr(schedule))
-        self.schedule = Schedule() if schedule is None else schedule
+        self.schedule = CONSTANT if schedule is None else schedule
         self.seed = net.seed if seed is None else checks.integer("Trainer", "seed", seed, 0, 2**64 - 1)
         self.clip_value, self.clip_norm, self.max_norm = (
             None if value is None else checks.number("Trainer", name, value, 0.0, open_low=True)

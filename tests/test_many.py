@@ -54,6 +54,16 @@ def test_every_member_may_have_its_own_batch_size():
         fit_many(nets(3), X, Y, batch_size=[1, 2])
 
 
+def test_one_optimizer_under_schedules_of_their_own():
+    """Members with the same settings share the numbers that these come to, and no others do."""
+    schedules = [None, None, Warmup(9), StepDecay(0.1, every=1, unit="step"), Warmup(9)]
+    alone, together = nets(), nets()
+    for net, schedule in zip(alone, schedules):
+        net.fit(X, Y, optimizer=Adam(0.01), schedule=schedule, epochs=2, batch_size=16)
+    fit_many(together, X, Y, optimizer=Adam(0.01), schedule=schedules, epochs=2, batch_size=16)
+    assert [a.tobytes() for net in alone for a in net.parameters()] == [a.tobytes() for net in together for a in net.parameters()]
+
+
 def test_prepared_trainers_go_on():
     def trainers():
         return [Trainer(net, optimizer=Momentum(0.05), average=EMA(0.9), max_norm=1.0, preprocessing=Standardizer()) for net in nets(3)]
