@@ -216,6 +216,7 @@ def test_callbacks_see_all_trainers_and_end_the_training():
     assert [history.stopped for history in together.histories] == ["callback", "callback"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_the_members_of_the_last_complete_epoch():
     timer = threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,))
     timer.start()

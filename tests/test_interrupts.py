@@ -16,6 +16,8 @@ from fastnn import EMA, MLP, Adam, Every, ReduceOnPlateau, Trainer, loop
 from fastnn.interrupts import Held
 from fastnn.schedules import Schedule
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 RNG = np.random.default_rng(51)
 X = RNG.normal(size=(4000, 6)).astype(np.float32)
 Y = (X @ RNG.normal(size=(6, 3))).argmax(axis=1)

@@ -104,6 +104,7 @@ def test_many_epochs_in_one_job_are_those_of_one_after_another(rows, shuffle, ch
     assert [trainer._engine.statistics for trainer in together] == [trainer._engine.statistics for trainer in alone]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_job_that_was_interrupted_within_its_epochs_goes_on():
     trainers, whole = [Trainer(net) for net in nets(3)], [Trainer(net) for net in nets(3)]
     data = trainers[0]._samples("f", X, Y, None)
@@ -202,6 +203,7 @@ def test_callbacks_come_after_epochs_that_a_member_completed():
         fit_many(nets(2), X, Y, callbacks=[3])
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_leaves_completed_updates():
     trainers = [Trainer(net) for net in nets(3)]
     timer = threading.Timer(0.15, signal.raise_signal, (signal.SIGINT,))
