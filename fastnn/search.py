@@ -22,6 +22,7 @@ import numpy as np
 
 from . import arrays, checks
 from . import space as ranges
+from .interrupts import Held
 from .model import MLP
 from .search_result import BorderWarning, SearchResult
 from .search_training import Field, Outcome, Plan, Run, Split, alone, made, splits, takes
@@ -279,10 +280,11 @@ class _Job:
                 self._check(proposal)
             fresh = [proposal for proposal in batch if proposal.index not in self.log.trials]
             trained = self._train(result, fresh) if fresh else []
-            self.log.add(trained)
-            known = self.log.trials | {trial.index: trial for trial in trained}
-            result.trials += [known[proposal.index] for proposal in batch]
-            self._tidy(result)
+            with Held():  # what is in the log is in the result
+                self.log.add(trained)
+                known = self.log.trials | {trial.index: trial for trial in trained}
+                result.trials += [known[proposal.index] for proposal in batch]
+                self._tidy(result)
             self.line(result, len(proposals))
 
     def _check(self, proposal: Proposal) -> None:

@@ -52,6 +52,22 @@ def test_what_was_finished_is_kept_and_not_repeated(tmp_path, last, error):
     assert third.calls == 2
 
 
+def test_ctrl_c_while_the_log_is_written_leaves_as_many_trials_as_lines(tmp_path, monkeypatch):
+    log, sync, calls = tmp_path / "log", os.fsync, []
+
+    def interrupted(file):
+        sync(file)
+        calls.append(file)
+        if len(calls) == 3:  # the first has the header
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    search = RandomSearch(build, SPACE, STAGES)
+    with pytest.raises(KeyboardInterrupt):
+        run(search, log=log, together=2)
+    assert len(search.result.trials) == 4 == log.read_text().count("\n") - 1
+
+
 def test_a_line_that_was_cut_off_is_written_again(tmp_path):
     log = tmp_path / "log"
     whole = run(RandomSearch(build, SPACE, STAGES), log=log)
